@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#include "util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+struct buf
+buf_over(char *data, size_t size)
+{
+	return (struct buf){ .data = data, .size = size };
+}
+
+void
+buf_append(struct buf *b, const char *data, size_t len)
+{
+	if (b->overflow || len > b->size - b->len) {
+		b->overflow = true;
+		return;
+	}
+	memcpy(b->data + b->len, data, len);
+	b->len += len;
+}
+
+void
+buf_vprintf(struct buf *b, const char *format, va_list args)
+{
+	size_t room = b->size - b->len;
+	int n;
+
+	if (b->overflow)
+		return;
+	n = vsnprintf(b->data + b->len, room, format, args);
+	/* vsnprintf needs a byte for the NUL, which is not part of the content. */
+	if (n < 0 || (size_t)n >= room)
+		b->overflow = true;
+	else
+		b->len += (size_t)n;
+}
+
+void
+buf_printf(struct buf *b, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	buf_vprintf(b, format, args);
+	va_end(args);
+}
+
+bool
+slice_equals(struct slice s, const char *string)
+{
+	return s.len == strlen(string) && memcmp(s.data, string, s.len) == 0;
+}
+
+bool
+slice_equals_nocase(struct slice s, const char *string)
+{
+	return s.len == strlen(string) && strncasecmp(s.data, string, s.len) == 0;
+}
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+struct slice
+slice_trim(struct slice s)
+{
+	while (s.len > 0 && is_blank(s.data[0])) {
+		s.data++;
+		s.len--;
+	}
+	while (s.len > 0 && is_blank(s.data[s.len - 1]))
+		s.len--;
+	return s;
+}
+
+int
+util_parse_number(struct slice s, uint64_t min, uint64_t max, uint64_t *ret_number)
+{
+	uint64_t number = 0;
+
+	if (s.len == 0)
+		return -EINVAL;
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned digit = (unsigned char)s.data[i] - (unsigned)'0';
+
+		if (digit > 9)
+			return -EINVAL;
+		if (number > (max - digit) / 10 || digit > max)
+			return -ERANGE;
+		number = number * 10 + digit;
+	}
+	if (number < min)
+		return -ERANGE;
+	*ret_number = number;
+	return 0;
+}
+
+int
+util_parse_seconds(struct slice s, int64_t *ret_ms)
+{
+	static const uint64_t units[] = { 0, 100, 10, 1 };
+	const char *point = s.len > 0 ? memchr(s.data, '.', s.len) : NULL;
+	uint64_t seconds, part = 0;
+	int r;
+
+	if (point) {
+		struct slice fraction = { point + 1,
+			(size_t)(s.data + s.len - point - 1) };
+
+		s.len = (size_t)(point - s.data);
+		if (fraction.len > 3)
+			fraction.len = 3;
+		r = util_parse_number(fraction, 0, 999, &part);
+		if (r < 0)
+			return r;
+		part *= units[fraction.len];
+	}
+	r = util_parse_number(s, 0, 24 * 3600, &seconds);
+	if (r == 0)
+		*ret_ms = (int64_t)(seconds * 1000 + part);
+	return r;
+}
+
+int64_t
+util_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The small things every module leans on: a slice of bytes, a bounded buffer, checked
+ * numbers, a clock.
+ *
+ * Source: clock_gettime(2); the UTF-8 of RFC 3629 is checked in exposition.c, not here.
+ */
+#ifndef UTIL_H
+#define UTIL_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes that belong to somebody else; not terminated. */
+struct slice {
+	const char *data;
+	size_t len;
+};
+
+/* A buffer that never grows. What does not fit sets `overflow` and changes nothing else.
+ */
+struct buf {
+	char *data;
+	size_t size;
+	size_t len;
+	bool overflow;
+};
+
+/* An empty buffer over the `size` bytes at `data`, which stay the caller's. No I/O. */
+struct buf buf_over(char *data, size_t size);
+
+/*
+ * Append `len` bytes, or none and set `overflow`. Overflow is sticky: write everything,
+ * then look once. No I/O.
+ */
+void buf_append(struct buf *b, const char *data, size_t len);
+
+/* The same for a formatted string (printf(3)). No I/O. */
+void
+buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same with the arguments as a va_list. No I/O. */
+void buf_vprintf(struct buf *b, const char *format, va_list args)
+	__attribute__((format(printf, 2, 0)));
+
+/* Whether the slice is exactly the string. No I/O. */
+bool slice_equals(struct slice s, const char *string);
+
+/* The same, ignoring the case of ASCII letters. No I/O. */
+bool slice_equals_nocase(struct slice s, const char *string);
+
+/* The slice without spaces and tabs at both ends. No I/O. */
+struct slice slice_trim(struct slice s);
+
+/*
+ * Read the whole slice as a decimal number without sign, at least min, at most max.
+ *
+ * Returns 0, -EINVAL when it is empty or holds anything but digits, or -ERANGE. No I/O.
+ */
+int util_parse_number(struct slice s, uint64_t min, uint64_t max, uint64_t *ret_number);
+
+/*
+ * Read the whole slice as seconds, "10" or "9.5", in milliseconds; more than three digits
+ * behind the point are cut.
+ *
+ * Returns 0, -EINVAL or -ERANGE (above a day). No I/O.
+ */
+int util_parse_seconds(struct slice s, int64_t *ret_ms);
+
+/* Milliseconds of CLOCK_MONOTONIC: for deadlines, never shown to anyone. */
+int64_t util_now_ms(void);
+
+#endif
