@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Turn socket rows into port usage: which ports of the pool are held, by what.
+ *
+ * The pool is the local port range minus the reserved ports. A port number is counted
+ * once however many sockets share it, because connect() may share a local port between
+ * destinations; that is also why rows go into bitmaps: a table read in pieces may show
+ * the same row twice.
+ *
+ * Source: Linux net/ipv4/inet_hashtables.c (__inet_hash_connect), net/ipv4/udp.c
+ * (udp_lib_get_port), Documentation/networking/ip-sysctl.rst (ip_local_port_range,
+ * ip_local_reserved_ports). Pure: no I/O, no allocation.
+ */
+#ifndef USAGE_H
+#define USAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum usage_protocol {
+	USAGE_TCP,
+	USAGE_UDP,
+	USAGE_PROTOCOLS,
+};
+
+/* The kernel's numbers (include/net/tcp_states.h); UDP uses ESTABLISHED and CLOSE of
+ * them. */
+enum usage_state {
+	USAGE_ESTABLISHED = 1,
+	USAGE_SYN_SENT,
+	USAGE_SYN_RECV,
+	USAGE_FIN_WAIT1,
+	USAGE_FIN_WAIT2,
+	USAGE_TIME_WAIT,
+	USAGE_CLOSE,
+	USAGE_CLOSE_WAIT,
+	USAGE_LAST_ACK,
+	USAGE_LISTEN,
+	USAGE_CLOSING,
+	USAGE_STATES, /* one past the last; 0 is no state */
+};
+
+enum {
+	USAGE_PORTS = 65536,
+	USAGE_WORDS = USAGE_PORTS / 64,
+};
+
+/* One bit for each port number: 8 KiB. */
+struct usage_bitmap {
+	uint64_t words[USAGE_WORDS];
+};
+
+struct usage {
+	struct usage_bitmap pool;
+	struct usage_bitmap held[USAGE_PROTOCOLS];
+	struct usage_bitmap held_beyond_time_wait; /* TCP, by anything but TIME_WAIT */
+	uint64_t sockets[USAGE_PROTOCOLS][USAGE_STATES];
+	uint64_t rows;		 /* rows read, in the pool or not */
+	uint64_t time_wait_rows; /* TCP rows in TIME_WAIT, in the pool or not */
+	uint16_t range_first;
+	uint16_t range_last;
+	uint32_t reserved; /* ports of the range that are reserved */
+};
+
+struct usage_row {
+	enum usage_protocol protocol;
+	enum usage_state state;
+	uint16_t local_port; /* host byte order; 0 for a socket without a port */
+};
+
+/* What the counters come to. Every figure is a number of ports; 0 <= each <= total. */
+struct usage_totals {
+	uint32_t total;
+	uint32_t used;
+	uint32_t used_by[USAGE_PROTOCOLS];
+	uint32_t time_wait;
+};
+
+/* Start over with the pool first..last, both ends included; first <= last. */
+void usage_reset(struct usage *usage, uint16_t first, uint16_t last);
+
+/*
+ * Take the ports first..last, both ends included and first <= last, out of the pool.
+ * Ports outside the range, and ports taken out before, change nothing.
+ */
+void usage_reserve(struct usage *usage, uint16_t first, uint16_t last);
+
+/* Whether the port is in the pool. */
+bool usage_in_pool(const struct usage *usage, uint16_t port);
+
+/* Count one socket. Rows outside the pool only add to the rows read. */
+void usage_add(struct usage *usage, const struct usage_row *row);
+
+/* Sum up. */
+struct usage_totals usage_sum(const struct usage *usage);
+
+#endif
