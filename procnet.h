@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Read the kernel's text files about ports: the socket tables of /proc/net, the two
+ * sysctls that make the pool, the socket counts of sockstat.
+ *
+ * The formats are parsed by field, not by column: IPv4 rows are usually padded to 150
+ * bytes, IPv6 rows and gVisor's never are.
+ *
+ * Source: Linux net/ipv4/tcp_ipv4.c (get_tcp4_sock), net/ipv6/tcp_ipv6.c (get_tcp6_sock),
+ * net/ipv4/udp.c (udp4_format_sock), net/ipv4/proc.c (sockstat_seq_show),
+ * kernel/sysctl.c (proc_do_large_bitmap); gVisor pkg/sentry/fsimpl/proc/task_net.go.
+ * Pure: no I/O, no allocation, and no pointer to buf is kept.
+ */
+#ifndef PROCNET_H
+#define PROCNET_H
+
+#include "usage.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Check the heading of a socket table. An empty file is not an empty table: it is what a
+ * masked /proc/net/tcp looks like.
+ *
+ * Returns the bytes of the heading's line; 0 when buf does not hold the whole line yet;
+ * -EBADMSG when the line is no such heading.
+ */
+ssize_t procnet_parse_heading(const char *buf, size_t len);
+
+/*
+ * Count every complete row of buf into usage; buf starts at a line boundary, behind the
+ * heading.
+ *
+ * Returns the bytes consumed: whole lines only, so the caller carries the rest over to
+ * the next read. Returns -EBADMSG at the first line that does not parse; usage is then
+ * unusable and the scrape must fail.
+ */
+ssize_t procnet_scan(
+	struct usage *usage, enum usage_protocol protocol, const char *buf, size_t len);
+
+/*
+ * Read ip_local_port_range: two port numbers, 1 to 65535, the first not above the last.
+ *
+ * Returns 0 or -EBADMSG.
+ */
+int
+procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *ret_last);
+
+/*
+ * Take the ports of ip_local_reserved_ports, "8080,9148-9150\n" or nothing at all, out of
+ * the pool.
+ *
+ * Returns 0, or -EBADMSG when it does not parse; usage is then unusable.
+ */
+int procnet_parse_reserved(struct usage *usage, const char *buf, size_t len);
+
+/*
+ * Find a count in sockstat or sockstat6: in the line that starts with label ("TCP:") the
+ * number behind name ("tw").
+ *
+ * Returns 0, or -ENOENT when there is no such number.
+ */
+int procnet_find_count(const char *buf, size_t len, const char *label, const char *name,
+	uint64_t *ret_count);
+
+#endif
