@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+#include "exposition.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+const struct exposition_media_type exposition_media_types[EXPOSITION_FORMATS] = {
+	[EXPOSITION_TEXT] = {
+		.type = "text",
+		.subtype = "plain",
+		.version = "0.0.4",
+		.content_type = "text/plain; version=0.0.4; charset=utf-8",
+	},
+	[EXPOSITION_OPENMETRICS] = {
+		.type = "application",
+		.subtype = "openmetrics-text",
+		.version = "1.0.0",
+		.content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+	},
+};
+
+static const char *const protocol_names[USAGE_PROTOCOLS] = {
+	[USAGE_TCP] = "tcp",
+	[USAGE_UDP] = "udp",
+};
+
+static const char *const state_names[USAGE_STATES] = {
+	[USAGE_ESTABLISHED] = "established",
+	[USAGE_SYN_SENT] = "syn_sent",
+	[USAGE_SYN_RECV] = "syn_recv",
+	[USAGE_FIN_WAIT1] = "fin_wait1",
+	[USAGE_FIN_WAIT2] = "fin_wait2",
+	[USAGE_TIME_WAIT] = "time_wait",
+	[USAGE_CLOSE] = "close",
+	[USAGE_CLOSE_WAIT] = "close_wait",
+	[USAGE_LAST_ACK] = "last_ack",
+	[USAGE_LISTEN] = "listen",
+	[USAGE_CLOSING] = "closing",
+};
+
+/*
+ * How many continuation bytes follow this first byte, and between what the first of them
+ * lies: that bound keeps out overlong forms, surrogates and what is above U+10FFFF (RFC
+ * 3629 section 4).
+ */
+/* clang-format off */
+static const struct lead {
+	unsigned char first, last, more, low, high;
+} leads[] = {
+	{ 0x00, 0x7f, 0, 0x00, 0x00 },
+	{ 0xc2, 0xdf, 1, 0x80, 0xbf },
+	{ 0xe0, 0xe0, 2, 0xa0, 0xbf },
+	{ 0xe1, 0xec, 2, 0x80, 0xbf },
+	{ 0xed, 0xed, 2, 0x80, 0x9f },
+	{ 0xee, 0xef, 2, 0x80, 0xbf },
+	{ 0xf0, 0xf0, 3, 0x90, 0xbf },
+	{ 0xf1, 0xf3, 3, 0x80, 0xbf },
+	{ 0xf4, 0xf4, 3, 0x80, 0x8f },
+};
+/* clang-format on */
+
+static bool
+fits_lead(const struct lead *lead, struct slice s)
+{
+	const unsigned char *bytes = (const unsigned char *)s.data;
+
+	if (bytes[0] < lead->first || bytes[0] > lead->last || s.len <= lead->more)
+		return false;
+	if (lead->more > 0 && (bytes[1] < lead->low || bytes[1] > lead->high))
+		return false;
+	for (size_t i = 2; i <= lead->more; i++) {
+		if (bytes[i] < 0x80 || bytes[i] > 0xbf)
+			return false;
+	}
+	return true;
+}
+
+/* The length of the character at the start of s, or 0 when it is not valid UTF-8. */
+static size_t
+character_length(struct slice s)
+{
+	for (size_t i = 0; i < sizeof(leads) / sizeof(leads[0]); i++) {
+		if (fits_lead(&leads[i], s))
+			return leads[i].more + 1U;
+	}
+	return 0;
+}
+
+void
+exposition_write_label_value(struct buf *b, struct slice value)
+{
+	static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+
+	while (value.len > 0) {
+		size_t len = character_length(value);
+
+		if (len == 0)
+			buf_append(b, replacement, sizeof(replacement) - 1);
+		else if (value.data[0] == '\n')
+			buf_append(b, "\\n", 2);
+		else if (value.data[0] == '"' || value.data[0] == '\\')
+			buf_append(b, (const char[]){ '\\', value.data[0] }, 2);
+		else
+			buf_append(b, value.data, len);
+		len += len == 0;
+		value.data += len;
+		value.len -= len;
+	}
+}
+
+static void
+write_label(struct buf *b, const char *name, const char *value)
+{
+	buf_printf(b, ",%s=\"", name);
+	exposition_write_label_value(b, (struct slice){ value, strlen(value) });
+	buf_append(b, "\"", 1);
+}
+
+/* The name and the label that every sample has; other labels and the value follow. */
+static void
+begin_sample(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	buf_printf(b, "%s{pod_name=\"", name);
+	exposition_write_label_value(
+		b, (struct slice){ scrape->pod_name, strlen(scrape->pod_name) });
+	buf_append(b, "\"", 1);
+}
+
+static void
+end_sample(struct buf *b, uint64_t value)
+{
+	buf_printf(b, "} %" PRIu64 "\n", value);
+}
+
+static void
+write_plain(struct buf *b, const char *name, const struct exposition_scrape *scrape,
+	uint64_t value)
+{
+	begin_sample(b, name, scrape);
+	end_sample(b, value);
+}
+
+static void
+emit_used(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.used);
+}
+
+static void
+emit_total(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.total);
+}
+
+static void
+emit_used_by_protocol(
+	struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	for (int protocol = 0; protocol < USAGE_PROTOCOLS; protocol++) {
+		begin_sample(b, name, scrape);
+		write_label(b, "protocol", protocol_names[protocol]);
+		end_sample(b, scrape->report->totals.used_by[protocol]);
+	}
+}
+
+static void
+emit_time_wait(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.time_wait);
+}
+
+static void
+emit_socket_count(struct buf *b, const char *name, const struct exposition_scrape *scrape,
+	enum usage_protocol protocol, enum usage_state state)
+{
+	begin_sample(b, name, scrape);
+	write_label(b, "protocol", protocol_names[protocol]);
+	write_label(b, "state", state_names[state]);
+	end_sample(b, scrape->report->usage.sockets[protocol][state]);
+}
+
+/* Every state on every scrape: a series that comes and goes cannot be alerted on. */
+static void
+emit_sockets(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++)
+		emit_socket_count(b, name, scrape, USAGE_TCP, (enum usage_state)state);
+	emit_socket_count(b, name, scrape, USAGE_UDP, USAGE_ESTABLISHED);
+	emit_socket_count(b, name, scrape, USAGE_UDP, USAGE_CLOSE);
+}
+
+static void
+emit_range_first(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->usage.range_first);
+}
+
+static void
+emit_range_last(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->usage.range_last);
+}
+
+static void
+emit_reserved(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->usage.reserved);
+}
+
+static void
+emit_scan_duration(
+	struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	uint64_t us = scrape->report->scan_duration_us;
+
+	begin_sample(b, name, scrape);
+	buf_printf(b, "} %" PRIu64 ".%06" PRIu64 "\n", us / 1000000, us % 1000000);
+}
+
+static void
+emit_scan_sockets(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->usage.rows);
+}
+
+static void
+emit_info(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	begin_sample(b, name, scrape);
+	write_label(b, "version", scrape->version);
+	write_label(b, "source", ports_source_names[scrape->report->source]);
+	write_label(b, "launcher", scrape->launcher);
+	end_sample(b, 1);
+}
+
+static void
+emit_connections(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	for (size_t i = 0; i < scrape->outcome_count; i++) {
+		begin_sample(b, name, scrape);
+		write_label(b, "outcome", scrape->outcomes[i].name);
+		end_sample(b, scrape->outcomes[i].count);
+	}
+}
+
+static void
+emit_start_time(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	int64_t ms = scrape->start_time_ms;
+
+	begin_sample(b, name, scrape);
+	buf_printf(b, "} %" PRId64 ".%03" PRId64 "\n", ms / 1000, ms % 1000);
+}
+
+/*
+ * A sample is called family and suffix together. OpenMetrics names the family without the
+ * suffix and has a type for facts; the text format knows neither.
+ */
+/* clang-format off */
+static const struct family {
+	const char *name, *suffix, *type, *openmetrics_type, *help;
+	void (*emit)(struct buf *b, const char *name, const struct exposition_scrape *scrape);
+	bool supervised;
+} families[] = {
+	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, false },
+	{ "port_total", "", "gauge", "gauge", "Total Local Port Count", emit_total, false },
+	{ "port_used_by_protocol", "", "gauge", "gauge",
+	  "Used local ports of the pool that each protocol has for itself.",
+	  emit_used_by_protocol, false },
+	{ "port_time_wait", "", "gauge", "gauge",
+	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, false },
+	{ "port_sockets", "", "gauge", "gauge",
+	  "Sockets with a local port in the pool, by state.", emit_sockets, false },
+	{ "port_range_first", "", "gauge", "gauge",
+	  "First port of the local port range.", emit_range_first, false },
+	{ "port_range_last", "", "gauge", "gauge",
+	  "Last port of the local port range.", emit_range_last, false },
+	{ "port_reserved", "", "gauge", "gauge",
+	  "Reserved ports in the local port range: not in the pool.", emit_reserved, false },
+	{ "port_scan_duration_seconds", "", "gauge", "gauge",
+	  "Wall time of the scan behind this scrape.", emit_scan_duration, false },
+	{ "port_scan_sockets", "", "gauge", "gauge",
+	  "Socket rows read by the scan behind this scrape.", emit_scan_sockets, false },
+	{ "metrics_sidecar", "_info", "gauge", "info",
+	  "Version, source of the figures and launcher of this process.", emit_info, false },
+	{ "metrics_sidecar_connections", "_total", "counter", "counter",
+	  "Connections since the supervisor started, by how they ended.", emit_connections, true },
+	{ "metrics_sidecar_start_time_seconds", "", "gauge", "gauge",
+	  "Start of the supervisor, in seconds since the Unix epoch.", emit_start_time, true },
+};
+/* clang-format on */
+
+static void
+write_family(struct buf *b, enum exposition_format format, const struct family *family,
+	const struct exposition_scrape *scrape)
+{
+	bool openmetrics = format == EXPOSITION_OPENMETRICS;
+	const char *suffix = openmetrics ? "" : family->suffix;
+	char name_data[64];
+	struct buf name = buf_over(name_data, sizeof(name_data));
+
+	buf_printf(&name, "%s%s", family->name, family->suffix);
+	buf_printf(b, "# HELP %s%s %s\n", family->name, suffix, family->help);
+	buf_printf(b, "# TYPE %s%s %s\n", family->name, suffix,
+		openmetrics ? family->openmetrics_type : family->type);
+	family->emit(b, name_data, scrape);
+}
+
+void
+exposition_write(struct buf *b, enum exposition_format format,
+	const struct exposition_scrape *scrape)
+{
+	bool supervised = scrape->outcome_count > 0;
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		if (supervised || !families[i].supervised)
+			write_family(b, format, &families[i], scrape);
+	}
+	if (format == EXPOSITION_OPENMETRICS)
+		buf_printf(b, "# EOF\n");
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Say a scrape in the words of Prometheus.
+ *
+ * Source: Prometheus text exposition format 0.0.4; OpenMetrics 1.0; UTF-8 of RFC 3629.
+ * Pure: no I/O, no allocation.
+ */
+#ifndef EXPOSITION_H
+#define EXPOSITION_H
+
+#include "ports.h"
+#include "util.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum exposition_format {
+	EXPOSITION_TEXT,
+	EXPOSITION_OPENMETRICS,
+	EXPOSITION_FORMATS,
+};
+
+/* What a media type is made of, and the whole of it for Content-Type. */
+struct exposition_media_type {
+	const char *type;
+	const char *subtype;
+	const char *version;
+	const char *content_type;
+};
+
+extern const struct exposition_media_type exposition_media_types[EXPOSITION_FORMATS];
+
+/* Connections that ended in one way: a sample of metrics_sidecar_connections_total. */
+struct exposition_outcome {
+	const char *name;
+	uint64_t count;
+};
+
+/* Everything that a scrape tells. */
+struct exposition_scrape {
+	const struct ports_report *report;
+	const char *pod_name;
+	const char *version;
+	const char *launcher;
+	/* Under the supervisor only; else outcome_count is 0 and the families are left
+	 * out. */
+	const struct exposition_outcome *outcomes;
+	size_t outcome_count;
+	int64_t start_time_ms; /* Unix time, milliseconds */
+};
+
+/* Append every family, in the order of the README. Look at b->overflow afterwards. */
+void exposition_write(struct buf *b, enum exposition_format format,
+	const struct exposition_scrape *scrape);
+
+/*
+ * Append a label value, without the quotes around it: backslash, quote and newline
+ * escaped, each byte that is not part of valid UTF-8 replaced by U+FFFD.
+ */
+void exposition_write_label_value(struct buf *b, struct slice value);
+
+#endif
