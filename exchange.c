@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+#include "exchange.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum {
+	/* The alarm repeats: one that strikes right before a call would otherwise not
+	 * interrupt it. */
+	TICK_MS = 100,
+	GRACE_TICKS = 10,
+	PEER_CLOSES_MS =
+		500, /* a client that knows Content-Length needs one round trip */
+	DRAIN_MS = 2000,
+	DRAIN_MAX = 64 * 1024, /* bytes */
+};
+
+static volatile sig_atomic_t ticks;
+
+static void
+on_alarm(int signal_number)
+{
+	(void)signal_number;
+	if (++ticks > GRACE_TICKS)
+		_exit(EXIT_FAILURE);
+}
+
+void
+exchange_set_deadline(int64_t deadline_ms)
+{
+	/* No SA_RESTART: the alarm is there to interrupt. */
+	struct sigaction action = { .sa_handler = on_alarm };
+	int64_t left = deadline_ms - util_now_ms();
+	struct itimerval timer = { .it_interval.tv_usec = TICK_MS * 1000 };
+
+	if (left < 1)
+		left = 1; /* 0 would switch it off */
+	timer.it_value.tv_sec = left / 1000;
+	timer.it_value.tv_usec = left % 1000 * 1000;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* Returns 0 when there is something to read, -ETIMEDOUT, or -errno. */
+static int
+wait_readable(int fd, int64_t until_ms)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+
+	for (;;) {
+		int64_t left = until_ms - util_now_ms();
+		int n;
+
+		if (ticks > 0 || left <= 0)
+			return -ETIMEDOUT;
+		n = poll(&pollfd, 1, (int)left);
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+}
+
+/* Returns the bytes read, 0 at the end, -ETIMEDOUT, or -errno. */
+static ssize_t
+read_until(int fd, char *buf, size_t size, int64_t until_ms)
+{
+	for (;;) {
+		int r = wait_readable(fd, until_ms);
+		ssize_t n;
+
+		if (r < 0)
+			return r;
+		n = read(fd, buf, size);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+}
+
+ssize_t
+exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
+	bool (*is_ready)(const char *buf, size_t len))
+{
+	size_t len = 0;
+	ssize_t n;
+
+	do {
+		n = read_until(fd, buf + len, size - len, until_ms);
+		if (n < 0)
+			return n;
+		len += (size_t)n;
+	} while (n > 0 && len < size && !is_ready(buf, len));
+	return (ssize_t)len;
+}
+
+int
+exchange_write(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		struct pollfd pollfd = { .fd = fd, .events = POLLOUT };
+		ssize_t n = write(fd, data, len);
+
+		if (n >= 0) {
+			data += n;
+			len -= (size_t)n;
+		} else if (errno == EAGAIN) {
+			poll(&pollfd, 1, TICK_MS); /* a descriptor that somebody made
+						      non-blocking */
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+		if (len > 0 && ticks > 0)
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
+/* Read and forget until the peer closes. Returns false when it has not, and may yet. */
+static bool
+drain(int fd, int64_t until_ms, size_t *drained)
+{
+	static char buf[4096];
+	ssize_t n;
+
+	do {
+		n = read_until(fd, buf, sizeof(buf), until_ms);
+		if (n > 0)
+			*drained += (size_t)n;
+	} while (n > 0 && *drained < DRAIN_MAX);
+	return n != -ETIMEDOUT;
+}
+
+void
+exchange_finish(int fd)
+{
+	int64_t now = util_now_ms();
+	size_t drained = 0;
+	int type;
+	socklen_t len = sizeof(type);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+		return;
+	if (drain(fd, now + PEER_CLOSES_MS, &drained))
+		return;
+	/* Closing first costs a TIME_WAIT, but this client may be reading to the end. */
+	shutdown(fd, SHUT_WR);
+	drain(fd, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
+}

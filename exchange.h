@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Carry one exchange over a pair of descriptors, sockets or pipes, before a deadline.
+ *
+ * Source: read(2), write(2), setitimer(2); RFC 9112 section 9.6 (closing a connection).
+ */
+#ifndef EXCHANGE_H
+#define EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Set the deadline of this process, by util_now_ms(). Calls below then fail with
+ * -ETIMEDOUT; a process that has not come to its end a second later is ended. Called
+ * again it moves the deadline.
+ */
+void exchange_set_deadline(int64_t deadline_ms);
+
+/*
+ * Read until `is_ready` says that the bytes so far are enough, until the peer sends no
+ * more, or until the buffer is full.
+ *
+ * Returns the number of bytes, 0 when the peer sent none; -ETIMEDOUT when `until_ms`, by
+ * util_now_ms(), or the deadline passed first; -errno of read(2).
+ */
+ssize_t exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
+	bool (*is_ready)(const char *buf, size_t len));
+
+/* Write it all. Returns 0, -ETIMEDOUT, or -errno of write(2); SIGPIPE must be ignored. */
+int exchange_write(int fd, const char *data, size_t len);
+
+/*
+ * Let the peer of a socket close first, for a bounded time and a bounded number of bytes:
+ * its last bytes are read, lest our close be a reset that takes the response with it, and
+ * TIME_WAIT stays on its side. Does nothing for a pipe.
+ */
+void exchange_finish(int fd);
+
+#endif
