@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+#include "log.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+/* When a message was said last, and how often it was not said since. */
+struct memory {
+	uint32_t hash;
+	uint32_t left_out;
+	int64_t said_ms;
+};
+
+/*
+ * Shared with the processes that the supervisor forks, or each child would say the same
+ * again. Nobody locks it: the worst that a race does is a line too many.
+ */
+struct shared {
+	struct memory memories[LOG_MESSAGES_REMEMBERED];
+	uint32_t lost; /* lines that nobody took */
+};
+
+enum sink {
+	SINK_NONBLOCKING, /* written as it is: a file, or a pipe opened anew */
+	SINK_POLLED,	  /* a pipe of somebody else: asked first */
+	SINK_SOCKET,
+	SINK_SYSLOG,
+};
+
+static struct shared not_shared;
+static struct shared *shared = &not_shared;
+static enum sink sink = SINK_POLLED;
+static int sink_fd = STDERR_FILENO;
+
+/* A directory, because a minimal container need not have /dev/null. Writing to it fails:
+ * as it should. */
+static void
+fill_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* open() takes the lowest number, and all below are open by now. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH) < 0)
+			return;
+	}
+}
+
+static bool
+is_same_socket(const struct stat *st, int fd)
+{
+	struct stat other;
+
+	return S_ISSOCK(st->st_mode) && fstat(fd, &other) == 0 &&
+	       other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+}
+
+/*
+ * Standard error is the client: nothing may be written there, by nobody, not even by the
+ * C library when it gives up.
+ */
+static void
+use_syslog(void)
+{
+	int fd = open("/", O_PATH | O_CLOEXEC);
+
+	openlog("metrics-sidecar", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	sink = SINK_SYSLOG;
+	if (fd >= 0) {
+		dup2(fd, STDERR_FILENO);
+		close(fd);
+	}
+}
+
+/*
+ * A pipe or a terminal is opened anew: O_NONBLOCK belongs to the open file, which others
+ * share with us.
+ */
+static void
+use_stderr(const struct stat *st)
+{
+	int fd;
+
+	if (S_ISREG(st->st_mode)) {
+		sink = SINK_NONBLOCKING;
+		return;
+	}
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	sink = SINK_NONBLOCKING;
+	sink_fd = fd;
+}
+
+void
+log_init(void)
+{
+	struct stat st;
+	void *map;
+
+	fill_standard_descriptors();
+	map = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (map != MAP_FAILED)
+		shared = map;
+	if (fstat(STDERR_FILENO, &st) < 0)
+		return;
+	if (is_same_socket(&st, STDIN_FILENO) || is_same_socket(&st, STDOUT_FILENO))
+		use_syslog();
+	else if (S_ISSOCK(st.st_mode))
+		sink = SINK_SOCKET;
+	else
+		use_stderr(&st);
+}
+
+/* FNV-1a, to tell messages apart, not to protect anything. */
+static uint32_t
+hash_bytes(const char *data, size_t len)
+{
+	uint32_t hash = 2166136261U;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (unsigned char)data[i]) * 16777619U;
+	return hash;
+}
+
+/* The memory of this message, or the oldest one. */
+static struct memory *
+find_memory(uint32_t hash)
+{
+	struct memory *oldest = &shared->memories[0];
+
+	for (size_t i = 0; i < LOG_MESSAGES_REMEMBERED; i++) {
+		struct memory *memory = &shared->memories[i];
+
+		if (memory->hash == hash && memory->said_ms != 0)
+			return memory;
+		if (memory->said_ms < oldest->said_ms)
+			oldest = memory;
+	}
+	return oldest;
+}
+
+/* Whether the message may be said now; how often it was left out before. */
+static bool
+may_say(const char *message, size_t len, uint32_t *ret_left_out)
+{
+	uint32_t hash = hash_bytes(message, len);
+	struct memory *memory = find_memory(hash);
+	int64_t now = util_now_ms();
+	bool known = memory->hash == hash && memory->said_ms != 0;
+
+	if (known && now - memory->said_ms < LOG_REPEAT_MS) {
+		memory->left_out++;
+		return false;
+	}
+	*ret_left_out = known ? memory->left_out : 0;
+	*memory = (struct memory){ .hash = hash, .said_ms = now };
+	return true;
+}
+
+static ssize_t
+write_line(const char *line, size_t len)
+{
+	struct pollfd pollfd = { .fd = sink_fd, .events = POLLOUT };
+
+	if (sink == SINK_SOCKET)
+		return send(sink_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sink == SINK_POLLED &&
+		(poll(&pollfd, 1, 0) <= 0 || !(pollfd.revents & POLLOUT)))
+		return -1;
+	return write(sink_fd, line, len);
+}
+
+/* The length of what vsnprintf wrote into size bytes, cut where it was longer. */
+static size_t
+written(int n, size_t size)
+{
+	if (n < 0)
+		return 0;
+	return (size_t)n < size ? (size_t)n : size - 1;
+}
+
+static void
+say(const char *message, uint32_t left_out)
+{
+	char line[LOG_LINE_MAX];
+	const size_t room = sizeof(line) - 1; /* for the newline */
+	size_t len = written(snprintf(line, room, "metrics-sidecar: %s", message), room);
+
+	if (left_out > 0)
+		len += written(snprintf(line + len, room - len, " (%u more times since)",
+				       left_out),
+			room - len);
+	if (shared->lost > 0)
+		len += written(snprintf(line + len, room - len, " (%u messages lost)",
+				       shared->lost),
+			room - len);
+	line[len++] = '\n';
+	if (write_line(line, len) < 0)
+		shared->lost++;
+	else
+		shared->lost = 0;
+}
+
+void
+log_message(const char *format, ...)
+{
+	char message[LOG_LINE_MAX / 2 +
+		     LOG_LINE_MAX / 4]; /* leaves room for the counts */
+	uint32_t left_out;
+	va_list args;
+	size_t len;
+
+	va_start(args, format);
+	len = written(vsnprintf(message, sizeof(message), format, args), sizeof(message));
+	va_end(args);
+	for (size_t i = 0; i < len; i++) {
+		if (message[i] < ' ' || message[i] > '~')
+			message[i] = '?';
+	}
+	if (!may_say(message, len, &left_out))
+		return;
+	if (sink == SINK_SYSLOG)
+		syslog(LOG_NOTICE, "%s", message);
+	else
+		say(message, left_out);
+}

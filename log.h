@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tell the operator, without ever waiting for the reader of the log.
+ *
+ * A message is one line, "verb object: reason", on standard error, or in syslog where
+ * standard error is the client itself, as inetd arranges it. The same message is written
+ * at most once in ten seconds, by this process and all it forked; what was left out is
+ * counted and said later.
+ *
+ * Source: inetd(8), pipe(7) (PIPE_BUF), sd-daemon(3).
+ */
+#ifndef LOG_H
+#define LOG_H
+
+enum {
+	LOG_LINE_MAX =
+		512, /* bytes of a line with its newline; below PIPE_BUF: never torn */
+	LOG_REPEAT_MS = 10 * 1000, /* the same message again after this long */
+	LOG_MESSAGES_REMEMBERED = 16,
+};
+
+/*
+ * Find out where messages go. Call it first: it also fills descriptors 0 to 2 where they
+ * are closed, so that no file opened later is taken for standard error.
+ */
+void log_init(void);
+
+/*
+ * Say one message (printf(3), without newline). Bytes that are not printable ASCII become
+ * '?', what is longer than a line is cut. Never blocks, never fails.
+ */
+void log_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
