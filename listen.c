@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+#include "listen.h"
+
+#include "log.h"
+#include "manager.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char unix_prefix[] = "unix:";
+
+static int
+parse_unix_path(struct slice path, struct listen_address *ret_address)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+
+	if (path.len == 0 || path.len >= sizeof(sun.sun_path) || path.data[0] != '/')
+		return -EINVAL;
+	memcpy(sun.sun_path, path.data, path.len);
+	*ret_address = (struct listen_address){ .len = sizeof(sun) };
+	memcpy(&ret_address->storage, &sun, sizeof(sun));
+	return 0;
+}
+
+static void
+set_ipv6(struct listen_address *address, const struct in6_addr *host, uint16_t port)
+{
+	struct sockaddr_in6 sin6 = {
+		.sin6_family = AF_INET6,
+		.sin6_port = htons(port),
+		.sin6_addr = *host,
+	};
+
+	address->len = sizeof(sin6);
+	memcpy(&address->storage, &sin6, sizeof(sin6));
+}
+
+static void
+set_ipv4(struct listen_address *address, struct in_addr host, uint16_t port)
+{
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr = host,
+	};
+
+	address->len = sizeof(sin);
+	memcpy(&address->storage, &sin, sizeof(sin));
+}
+
+/* The host without its port: nothing, an IPv4 address, or an IPv6 address in brackets. */
+static int
+set_host(struct slice host, uint16_t port, struct listen_address *address)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr in6 = IN6ADDR_ANY_INIT;
+	struct in_addr in;
+	bool brackets =
+		host.len >= 2 && host.data[0] == '[' && host.data[host.len - 1] == ']';
+
+	address->any_host = host.len == 0;
+	if (brackets)
+		host = (struct slice){ host.data + 1, host.len - 2 };
+	if (host.len >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, host.data, host.len);
+	text[host.len] = '\0';
+	if (address->any_host || (brackets && inet_pton(AF_INET6, text, &in6) == 1)) {
+		set_ipv6(address, &in6, port);
+		return 0;
+	}
+	if (brackets || inet_pton(AF_INET, text, &in) != 1)
+		return -EINVAL;
+	set_ipv4(address, in, port);
+	return 0;
+}
+
+int
+listen_parse_address(struct slice text, struct listen_address *ret_address)
+{
+	const size_t prefix = sizeof(unix_prefix) - 1;
+	struct listen_address address = { 0 };
+	struct slice port_text;
+	uint64_t port;
+	size_t host;
+	int r;
+
+	if (text.len > prefix && memcmp(text.data, unix_prefix, prefix) == 0)
+		return parse_unix_path(
+			(struct slice){ text.data + prefix, text.len - prefix },
+			ret_address);
+	for (host = text.len; host > 0 && text.data[host - 1] != ':'; host--)
+		;
+	if (host == 0)
+		return -EINVAL;
+	port_text = (struct slice){ text.data + host, text.len - host };
+	if (util_parse_number(port_text, 1, UINT16_MAX, &port) < 0)
+		return -EINVAL;
+	r = set_host((struct slice){ text.data, host - 1 }, (uint16_t)port, &address);
+	if (r == 0)
+		*ret_address = address;
+	return r;
+}
+
+uint16_t
+listen_port(const struct listen_address *address)
+{
+	struct sockaddr_in6 sin6;
+	struct sockaddr_in sin;
+
+	memcpy(&sin6, &address->storage, sizeof(sin6));
+	memcpy(&sin, &address->storage, sizeof(sin));
+	if (address->storage.ss_family == AF_INET6)
+		return ntohs(sin6.sin6_port);
+	return address->storage.ss_family == AF_INET ? ntohs(sin.sin_port) : 0;
+}
+
+void
+listen_format_address(const struct listen_address *address, char *buf, size_t size)
+{
+	struct sockaddr_in6 sin6;
+	struct sockaddr_in sin;
+	struct sockaddr_un sun;
+	char host[INET6_ADDRSTRLEN] = "";
+
+	memcpy(&sin6, &address->storage, sizeof(sin6));
+	memcpy(&sin, &address->storage, sizeof(sin));
+	memcpy(&sun, &address->storage, sizeof(sun));
+	if (address->storage.ss_family == AF_UNIX) {
+		snprintf(buf, size, "%s%s", unix_prefix, sun.sun_path);
+	} else if (address->any_host) {
+		snprintf(buf, size, ":%u", listen_port(address));
+	} else if (address->storage.ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &sin6.sin6_addr, host, sizeof(host));
+		snprintf(buf, size, "[%s]:%u", host, listen_port(address));
+	} else {
+		inet_ntop(AF_INET, &sin.sin_addr, host, sizeof(host));
+		snprintf(buf, size, "%s:%u", host, listen_port(address));
+	}
+}
+
+static int
+get_option(int fd, int name)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -errno : value;
+}
+
+static bool
+is_stream_socket(int fd)
+{
+	return get_option(fd, SO_TYPE) == SOCK_STREAM;
+}
+
+static bool
+is_listening(int fd)
+{
+	return get_option(fd, SO_ACCEPTCONN) > 0;
+}
+
+/*
+ * Whether standard input is somebody's service. A UNIX socket without a name is one end
+ * of a socketpair: many parents start their children with that, and none of them is a
+ * client.
+ */
+static bool
+is_service_socket(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	if (!is_stream_socket(fd) ||
+		getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+		return false;
+	if (address.ss_family == AF_UNIX)
+		return len > offsetof(struct sockaddr_un, sun_path);
+	return address.ss_family == AF_INET || address.ss_family == AF_INET6;
+}
+
+static void
+add_listening(struct listen_found *found, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	/* The supervisor accepts until there is nobody left; it must not wait there. */
+	if (flags >= 0)
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	found->role = LISTEN_ROLE_PASSED;
+	found->sockets[found->count++].fd = fd;
+}
+
+/*
+ * A connection may be reset before we start, and has no peer then: so what does not
+ * listen is a connection.
+ */
+static int
+sort_passed(int count, struct listen_found *found)
+{
+	if (count == 1 && is_stream_socket(MANAGER_FIRST_FD) &&
+		!is_listening(MANAGER_FIRST_FD)) {
+		found->role = LISTEN_ROLE_SYSTEMD;
+		found->connection = MANAGER_FIRST_FD;
+		return 0;
+	}
+	for (int fd = MANAGER_FIRST_FD; fd < MANAGER_FIRST_FD + count; fd++) {
+		if (found->count < LISTEN_MAX && is_stream_socket(fd) && is_listening(fd))
+			add_listening(found, fd);
+		else
+			log_message("take passed socket %d: not a listening stream "
+				    "socket, or "
+				    "more than %d",
+				fd, LISTEN_MAX);
+	}
+	return found->count > 0 ? 0 : -ENOTSOCK;
+}
+
+int
+listen_find(struct listen_found *ret_found)
+{
+	int passed = manager_listen_fds();
+
+	*ret_found = (struct listen_found){ .role = LISTEN_ROLE_OWN, .connection = -1 };
+	if (passed < 0)
+		return passed;
+	if (passed > 0)
+		return sort_passed(passed, ret_found);
+	if (!is_service_socket(STDIN_FILENO))
+		return 0;
+	if (is_listening(STDIN_FILENO)) {
+		add_listening(ret_found, STDIN_FILENO);
+	} else {
+		ret_found->role = LISTEN_ROLE_INETD;
+		ret_found->connection = STDIN_FILENO;
+	}
+	return 0;
+}
+
+/* A path left behind by a process that is gone: nobody accepts there. */
+static bool
+is_stale(const struct listen_address *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool refused;
+
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)&address->storage, address->len) <
+			  0 &&
+		  errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+static void
+remove_stale(const struct listen_address *address)
+{
+	struct sockaddr_un sun;
+
+	memcpy(&sun, &address->storage, sizeof(sun));
+	if (sun.sun_family == AF_UNIX && is_stale(address))
+		unlink(sun.sun_path);
+}
+
+static int
+open_once(const struct listen_address *address)
+{
+	const int on = 1, off = 0;
+	int family = address->storage.ss_family;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	/* TIME_WAIT left by a predecessor must not keep its port from us. */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, (const struct sockaddr *)&address->storage, address->len) == 0 &&
+		listen(fd, LISTEN_BACKLOG) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+int
+listen_open(const struct listen_address *address)
+{
+	struct listen_address ipv4 = { .any_host = true };
+	int fd;
+
+	remove_stale(address);
+	fd = open_once(address);
+	if (!address->any_host || (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL))
+		return fd;
+	/* No IPv6 here: not in the kernel, or switched off. */
+	set_ipv4(&ipv4, (struct in_addr){ htonl(INADDR_ANY) }, listen_port(address));
+	return open_once(&ipv4);
+}

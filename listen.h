@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Find out whose sockets these are: passed by systemd, on standard input, or our own to
+ * open.
+ *
+ * Source: sd_listen_fds(3), inetd(8), xinetd.conf(5), socket(7) (SO_ACCEPTCONN), unix(7),
+ * ipv6(7) (IPV6_V6ONLY).
+ */
+#ifndef LISTEN_H
+#define LISTEN_H
+
+#include "util.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum {
+	LISTEN_MAX = 8, /* listening sockets */
+	LISTEN_BACKLOG = 1024,
+	/* Room for an address as people write it: a UNIX path of 107 bytes, "unix:" in
+	 * front of it. */
+	LISTEN_TEXT_MAX = 128,
+};
+
+/* An address to listen on, as parsed. */
+struct listen_address {
+	struct sockaddr_storage storage;
+	socklen_t len;
+	bool any_host; /* [::] was not asked for: fall back to 0.0.0.0 */
+};
+
+struct listen_socket {
+	int fd;			       /* -1 while it is not open */
+	struct listen_address address; /* meaningless for a passed socket */
+};
+
+enum listen_role {
+	LISTEN_ROLE_OWN,     /* nothing was passed: open the addresses and supervise */
+	LISTEN_ROLE_PASSED,  /* listening sockets: supervise them */
+	LISTEN_ROLE_SYSTEMD, /* one connection, from sd_listen_fds */
+	LISTEN_ROLE_INETD,   /* one connection, on standard input */
+};
+
+/* Who started us, with what. */
+struct listen_found {
+	enum listen_role role;
+	int connection; /* the descriptor, for the roles with one connection */
+	struct listen_socket sockets[LISTEN_MAX]; /* for LISTEN_ROLE_PASSED */
+	size_t count;
+};
+
+/*
+ * Parse "[HOST]:PORT", "HOST" a numeric IPv4 address or an IPv6 address in brackets, none
+ * for all addresses; or "unix:/path". PORT is 1 to 65535. No I/O.
+ *
+ * Returns 0 or -EINVAL.
+ */
+int listen_parse_address(struct slice text, struct listen_address *ret_address);
+
+/* The address as a person writes it, cut to size. No I/O. */
+void listen_format_address(const struct listen_address *address, char *buf, size_t size);
+
+/* The TCP port, host byte order, or 0 for a UNIX path. No I/O. */
+uint16_t listen_port(const struct listen_address *address);
+
+/*
+ * Look at what this process was started with; the sockets found become close-on-exec.
+ *
+ * Returns 0 and fills *ret_found, or -errno when sockets were passed and none of them can
+ * be served
+ * (-ENOTSOCK: none is a stream socket). Logs a passed descriptor that it leaves alone.
+ */
+int listen_find(struct listen_found *ret_found);
+
+/*
+ * Open, bind and listen; the socket is close-on-exec and does not block. A UNIX path that
+ * nobody answers on is removed first.
+ *
+ * Returns the descriptor, owned by the caller, or -errno (-EADDRINUSE: taken, try again
+ * later).
+ */
+int listen_open(const struct listen_address *address);
+
+#endif
