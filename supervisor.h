@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decide who may come: accept connections, hold each until its request head is there, and
+ * spend a process on it only then.
+ *
+ * The supervisor interprets no byte from the network; it peeks, and asks `head_is_ready`.
+ * In the child it returns, with the connection in place, into the code that inetd would
+ * have started.
+ *
+ * Source: accept(2), epoll(7), socket(7) (SO_LINGER), fork(2); pid_namespaces(7) for the
+ * duties of PID 1.
+ */
+#ifndef SUPERVISOR_H
+#define SUPERVISOR_H
+
+#include "hold.h"
+#include "listen.h"
+#include "util.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	SUPERVISOR_CONNECTIONS_MAX = HOLD_MAX,
+	SUPERVISOR_PROCESSES_MAX = 64,
+	SUPERVISOR_QUEUE_MAX = 256, /* complete requests that wait for a process */
+	SUPERVISOR_HEAD_MS = 5000,  /* for a head to come */
+};
+
+/* How a connection ended. */
+enum supervisor_outcome {
+	SUPERVISOR_SERVED,    /* answered, whatever the status */
+	SUPERVISOR_FAILED,    /* the client left first, or the process could not serve */
+	SUPERVISOR_CRASHED,   /* the process was killed by a signal */
+	SUPERVISOR_TIMED_OUT, /* head or answer took too long */
+	SUPERVISOR_EVICTED,   /* its head was not there when the table was full */
+	SUPERVISOR_REFUSED,   /* no process, or no room, for a complete request */
+	SUPERVISOR_OUTCOMES,
+};
+
+extern const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES];
+
+struct supervisor_config {
+	struct listen_socket
+		*sockets; /* those with fd -1 are opened, and again until it works */
+	size_t socket_count;
+	size_t max_connections; /* 1 to SUPERVISOR_CONNECTIONS_MAX */
+	size_t max_processes;	/* 1 to SUPERVISOR_PROCESSES_MAX */
+	int64_t timeout_ms;	/* for a whole exchange, from accept on */
+	int64_t idle_exit_ms; /* end after this long without a connection; 0 for never */
+
+	/* Whether these first bytes are enough for a process to answer. */
+	bool (*head_is_ready)(const char *buf, size_t len);
+	struct slice late; /* said to a client whose head does not come */
+	struct slice busy; /* said to a client that no process can be started for */
+};
+
+/* What a child gets: its connection, and what the supervisor has seen so far. */
+struct supervisor_child {
+	int connection;
+	int64_t accepted_ms;   /* util_now_ms() at its accept */
+	int64_t start_time_ms; /* Unix time of the supervisor's start */
+	uint64_t outcomes[SUPERVISOR_OUTCOMES];
+};
+
+/*
+ * Supervise until SIGTERM or SIGINT, or until idle. Errors are logged and waited out;
+ * they never end it.
+ *
+ * Returns 1 in a child, which owns ret_child->connection and has no other descriptor of
+ * the supervisor; 0 when it was told to end or was idle: children are killed then.
+ */
+int supervisor_run(
+	const struct supervisor_config *config, struct supervisor_child *ret_child);
+
+#endif
