@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Read the options with their environment variables: one table for both, for --help as
+ * well.
+ *
+ * Source: getopt_long(3); the names follow the Prometheus exporters where they have one.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include "listen.h"
+#include "ports.h"
+#include "util.h"
+
+#include <stddef.h>
+
+enum {
+	/* A Kubernetes name has 253 bytes at most, and is the longest there is. */
+	OPTIONS_POD_NAME_MAX = 253,
+};
+
+enum options_mode {
+	OPTIONS_MODE_FIND_OUT, /* by what the process was started with */
+	OPTIONS_MODE_INETD,
+	OPTIONS_MODE_PRINT,
+	OPTIONS_MODE_HELP,
+	OPTIONS_MODE_VERSION,
+};
+
+struct options {
+	enum options_mode mode;
+	struct listen_address addresses[LISTEN_MAX];
+	size_t address_count; /* at least one */
+	unsigned port;	      /* of the address that is used when none was given */
+	char pod_name[OPTIONS_POD_NAME_MAX + 1];
+	const char *procfs;
+	enum ports_source source;
+	unsigned top_destinations;
+	unsigned max_connections;
+	unsigned max_processes;
+	unsigned timeout_s;
+	unsigned idle_exit_s;
+};
+
+/*
+ * Fill *ret_options from defaults, environment and arguments, the later ones winning. A
+ * bad environment value is logged, and its default used. ret_options points into argv and
+ * the environment afterwards.
+ *
+ * Returns 0; or -EINVAL for a bad option, with what is wrong appended to message.
+ */
+int
+options_parse(struct options *ret_options, int argc, char *argv[], struct buf *message);
+
+/* Append the text of --help. No I/O. */
+void options_write_help(struct buf *b);
+
+#endif
