@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+# On a fresh machine: `make run` or `make test`. CONTRIBUTING.md tells what the other targets are for.
+
+VERSION := 0.1.0
+
+# These belong to the builder. What the program needs stands beside them, so that setting them loses nothing.
+CFLAGS ?= -O2 -g
+CPPFLAGS ?=
+LDFLAGS ?=
+LDLIBS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share/metrics-sidecar
+SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
+INSTALL ?= install
+FUZZ_S ?= 60
+
+# STATIC=1 makes one static file: with musl where musl-gcc is, else with the C library of the machine.
+STATIC ?= 0
+MUSL := $(if $(filter 1,$(STATIC)),$(if $(filter default,$(origin CC)),$(shell command -v musl-gcc)))
+ifneq ($(MUSL),)
+CC := musl-gcc
+endif
+
+# SYSTEMD=0 leaves libsystemd out; so do a static file, which could not load it, and a machine without its header.
+has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo 1 || echo 0)
+SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
+
+PROGRAM := metrics-sidecar
+MODULES := exchange exposition hold http listen log manager options ports procnet supervisor usage util
+SOURCES := $(PROGRAM).c $(MODULES:=.c)
+HEADERS := $(MODULES:=.h)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+# Fortification needs an optimizer, and the builder's own level of it wins.
+OPTIMIZED := $(filter-out -O0,$(filter -O%,$(CFLAGS)))
+FORTIFY := $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+OUR_CPPFLAGS := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
+OUR_CFLAGS := -std=c11 $(WARNINGS) -fstack-protector-strong
+OUR_LDFLAGS := -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+ifeq ($(STATIC),0)
+OUR_CFLAGS += -fPIE
+OUR_LDFLAGS += -pie
+else ifneq ($(MUSL),)
+# musl-gcc of Debian makes no static PIE.
+OUR_CFLAGS += -fno-pie
+OUR_LDFLAGS += -static -no-pie
+else
+OUR_CFLAGS += -fPIE
+OUR_LDFLAGS += -static-pie
+endif
+
+COMPILE = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
+LINK = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
+
+# Each configuration has objects of its own, and they are made anew when the flags change.
+BUILD := build/$(if $(filter 1,$(STATIC)),static,dynamic)-systemd$(SYSTEMD)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+
+.DELETE_ON_ERROR:
+.PHONY: all run test deps check-headers fmt lint fuzz install uninstall clean FORCE
+
+all: $(BUILD)/$(PROGRAM)
+	@cmp -s $(BUILD)/$(PROGRAM) $(PROGRAM) || cp $(BUILD)/$(PROGRAM) $(PROGRAM)
+
+$(BUILD)/$(PROGRAM): $(OBJECTS)
+	$(LINK) -o $@ $(OBJECTS) $(LDLIBS)
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(call quote,$(COMPILE) $(LINK) $(LDLIBS)) | cmp -s - $@ || \
+		printf '%s\n' $(call quote,$(COMPILE) $(LINK) $(LDLIBS)) > $@
+
+quote = '$(subst ','\'',$(1))'
+
+-include $(OBJECTS:.o=.d)
+
+# What a target needs and the machine lacks is installed first; then the variables above are worked out anew.
+run:
+	@./deps.sh build
+	@$(MAKE) --no-print-directory all
+	@echo 'Serving http://localhost:9999/metrics; end with Ctrl-C.'
+	@./$(PROGRAM)
+
+test:
+	@./deps.sh build test
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
+	@$(MAKE) --no-print-directory check-headers test-programs
+	@tests/run
+
+deps:
+	@./deps.sh build test lint
+
+# Every header compiles by itself.
+check-headers:
+	@for header in $(HEADERS); do \
+		$(COMPILE) -fsyntax-only -x c $$header || exit 1; \
+	done
+
+fmt:
+	clang-format -i *.c *.h tests/*.c
+
+lint:
+	@./deps.sh build lint
+	clang-format --dry-run -Werror *.c *.h tests/*.c
+	for compiler in gcc clang; do \
+		for systemd in 0 1; do \
+			for source in $(SOURCES); do \
+				$$compiler -Werror $(subst -DWITH_SYSTEMD=$(SYSTEMD),-DWITH_SYSTEMD=$$systemd,$(OUR_CPPFLAGS)) \
+					$(OUR_CFLAGS) -O2 -c -o /dev/null $$source || exit 1; \
+			done; \
+		done; \
+	done
+	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
+		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
+	shellcheck deps.sh .ci/run tests/run tests/*.bash
+	shellcheck --shell=bash --external-sources tests/*.bats
+
+# Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
+FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
+PURE := exposition.c http.c listen.c options.c ports.c procnet.c usage.c util.c log.c manager.c hold.c
+SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+.PHONY: test-programs
+test-programs: build/tests/peer $(FUZZERS:%=build/tests/replay-%)
+
+build/tests/peer: tests/peer.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -o $@ $< $(LDFLAGS)
+
+build/tests/replay-%: tests/fuzz-%.c tests/replay.c $(PURE) $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $< tests/replay.c $(PURE)
+
+build/tests/fuzz-%: tests/fuzz-%.c $(PURE) $(HEADERS)
+	@mkdir -p $(@D)
+	clang $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -fsanitize=fuzzer -I. -o $@ $< $(PURE)
+
+# What is found is written below build/; a fixed finding belongs into tests/corpus/.
+fuzz: $(FUZZERS:%=build/tests/fuzz-%)
+	@for target in $(FUZZERS); do \
+		mkdir -p build/tests/found/$$target; \
+		echo "fuzz-$$target, $(FUZZ_S) s"; \
+		build/tests/fuzz-$$target -max_total_time=$(FUZZ_S) -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=build/tests/found/$$target- \
+			build/tests/found/$$target tests/corpus/$$target || exit 1; \
+	done
+
+UNITS := metrics-sidecar.socket metrics-sidecar@.service \
+	 metrics-sidecar-supervised.socket metrics-sidecar-supervised.service
+INETD := metrics-sidecar.xinetd inetd.conf tcpserver-run
+
+fill_paths = sed 's|@BINDIR@|$(BINDIR)|g'
+
+install: all
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDUNITDIR)' '$(DESTDIR)$(DATADIR)/inetd'
+	$(INSTALL) -m 755 $(PROGRAM) '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
+	for unit in $(UNITS); do \
+		$(fill_paths) systemd/$$unit > '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit || exit 1; \
+	done
+	for file in $(INETD); do \
+		$(fill_paths) inetd/$$file > '$(DESTDIR)$(DATADIR)/inetd'/$$file || exit 1; \
+	done
+	chmod 755 '$(DESTDIR)$(DATADIR)/inetd/tcpserver-run'
+
+uninstall:
+	rm -f '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
+	cd '$(DESTDIR)$(SYSTEMDUNITDIR)' && rm -f $(UNITS)
+	rm -rf '$(DESTDIR)$(DATADIR)'
+
+clean:
+	rm -rf build $(PROGRAM)
