@@ -1,0 +1,143 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
+#
+# usage: deps.sh build|test|lint...
+#
+# Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
+# build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
+# Without apt-get, what is missing is named and the build goes on as far as it can.
+set -u
+cd "$(dirname "$0")" || exit 1
+unpacked=build/unpacked
+
+# What to look for, then the package that has it. A name is a command, <...> a header, /... a file.
+build_needs='
+cc                                  gcc
+<stdio.h>                           libc6-dev
+<systemd/sd-daemon.h>               libsystemd-dev
+'
+test_needs='
+bats                                bats
+/usr/lib/bats/bats-assert/load.bash bats-assert
+/usr/lib/bats/bats-support/load.bash bats-support
+cmp                                 diffutils
+curl                                curl
+ip                                  iproute2
+musl-gcc                            musl-tools
+nsenter                             util-linux
+ps                                  procps
+strace                              strace
+systemd-socket-activate             systemd
+'
+lint_needs='
+clang                               clang
+clang-format                        clang-format
+cppcheck                            cppcheck
+gcc                                 gcc
+shellcheck                          shellcheck
+'
+# Commands below build/unpacked, and the packages they are taken from.
+unpack_needs='
+usr/sbin/xinetd                     xinetd
+usr/sbin/inetd                      openbsd-inetd
+usr/bin/tcpserver                   ucspi-tcp
+usr/bin/prometheus                  prometheus
+usr/bin/promtool                    prometheus
+'
+# Libraries of those.
+library_needs='
+libwrap.so.0                        libwrap0
+libtirpc.so.3                       libtirpc3
+'
+
+# Is what $1 names there?
+has() {
+    case $1 in
+    '<'*) printf '#include %s\n' "$1" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
+    /*) [ -e "$1" ] ;;
+    *.so.*) ldconfig -p 2>/dev/null | grep -q "$1" || /sbin/ldconfig -p 2>/dev/null | grep -q "$1" ;;
+    usr/*) [ -x "$unpacked/$1" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
+# The packages of the list $1 that are missing, each once.
+missing() {
+    printf '%s\n' "$1" | while read -r need package; do
+        [ -z "$need" ] || has "$need" || echo "$package"
+    done | sort -u
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        echo "deps.sh: install packages: needs root or sudo" >&2
+        return 1
+    fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq "$@" >&2
+}
+
+# Package lists may be old or, in a fresh container, not there at all.
+refresh() {
+    [ -n "${refreshed:-}" ] || apt update
+    refreshed=yes
+}
+
+install_packages() {
+    echo "deps.sh: installing $*" >&2
+    refresh
+    apt install -y --no-install-recommends "$@" >/dev/null
+}
+
+unpack_packages() {
+    echo "deps.sh: unpacking $* below $unpacked" >&2
+    refresh
+    mkdir -p "$unpacked/archives"
+    for package; do
+        (cd "$unpacked/archives" && apt-get -qq download "$package" >/dev/null 2>&1) &&
+            dpkg -x "$unpacked/archives/$package"_*.deb "$unpacked" ||
+            echo "deps.sh: unpack $package: failed" >&2
+    done
+    rm -rf "$unpacked/archives"
+}
+
+packages=
+to_unpack=
+for group; do
+    case $group in
+    build) packages="$packages $(missing "$build_needs")" ;;
+    test)
+        packages="$packages $(missing "$test_needs") $(missing "$library_needs")"
+        to_unpack=$(missing "$unpack_needs")
+        ;;
+    lint) packages="$packages $(missing "$lint_needs")" ;;
+    *)
+        echo "deps.sh: install for $group: no such group" >&2
+        exit 2
+        ;;
+    esac
+done
+# shellcheck disable=SC2086 # a list of words, on one line
+set -- $packages
+packages=$*
+# shellcheck disable=SC2086
+set -- $to_unpack
+to_unpack=$*
+
+[ -n "$packages$to_unpack" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "deps.sh: no apt-get here; missing, by their Debian names: $packages $to_unpack" >&2
+    exit 0
+fi
+# shellcheck disable=SC2086 # a list of words
+[ -z "$packages" ] || install_packages $packages || echo "deps.sh: install $packages: failed" >&2
+# shellcheck disable=SC2086
+[ -z "$to_unpack" ] || unpack_packages $to_unpack
+exit 0

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: the short texts of people and of scrapers: numbers, seconds, addresses to
+ * listen on.
+ */
+#include "listen.h"
+#include "util.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	DAY_MS = 24 * 3600 * 1000,
+	/* strtoull() knows as many without overflow. */
+	DIGITS_MAX = 19,
+};
+
+static const struct bounds {
+	uint64_t min, max;
+} bounds[] = {
+	{ 0, UINT64_MAX },
+	{ 1, UINT16_MAX },
+	{ 0, 999 },
+	{ 10, 19 },
+	{ 0, 5 },
+	{ UINT64_MAX, UINT64_MAX },
+};
+
+static size_t
+count_digits(struct slice s)
+{
+	size_t i = 0;
+
+	while (i < s.len && s.data[i] >= '0' && s.data[i] <= '9')
+		i++;
+	return i;
+}
+
+/* strtoull() is asked about what has no sign and no white space in front only. */
+static void
+check_value(struct slice s, const struct bounds *bound, int r, uint64_t number)
+{
+	char text[DIGITS_MAX + 1];
+	uint64_t expected;
+
+	if (s.len > DIGITS_MAX)
+		return;
+	memcpy(text, s.data, s.len);
+	text[s.len] = '\0';
+	expected = strtoull(text, NULL, 10);
+	if (expected < bound->min || expected > bound->max)
+		assert(r == -ERANGE);
+	else
+		assert(r == 0 && number == expected);
+}
+
+static void
+check_number(struct slice s, const struct bounds *bound)
+{
+	const uint64_t untouched = 42;
+	uint64_t number = untouched;
+	int r = util_parse_number(s, bound->min, bound->max, &number);
+
+	assert(r == 0 || r == -EINVAL || r == -ERANGE);
+	assert(r < 0 || (number >= bound->min && number <= bound->max));
+	assert(r == 0 || number == untouched);
+	if (s.len == 0)
+		assert(r == -EINVAL);
+	else if (count_digits(s) < s.len)
+		assert(r < 0);
+	else
+		check_value(s, bound, r, number);
+}
+
+/* Digits, and perhaps a point with more of them. */
+static bool
+looks_like_seconds(struct slice s)
+{
+	size_t whole = count_digits(s);
+	struct slice rest = { s.data + whole, s.len - whole };
+
+	if (whole == 0 || rest.len == 0)
+		return whole > 0;
+	rest.data++;
+	rest.len--;
+	return rest.data[-1] == '.' && rest.len > 0 && count_digits(rest) == rest.len;
+}
+
+static void
+check_seconds(struct slice s)
+{
+	int64_t ms = -1;
+	int r = util_parse_seconds(s, &ms);
+	uint64_t whole;
+
+	assert(r == 0 || r == -EINVAL || r == -ERANGE);
+	if (r < 0) {
+		assert(ms == -1 && (r == -ERANGE || !looks_like_seconds(s)));
+		return;
+	}
+	assert(looks_like_seconds(s));
+	assert(ms >= 0 && ms <= DAY_MS);
+	s.len = count_digits(s);
+	assert(util_parse_number(s, 0, UINT64_MAX, &whole) == 0);
+	assert((uint64_t)ms / 1000 == whole);
+}
+
+static bool
+same_address(const struct listen_address *a, const struct listen_address *b)
+{
+	return a->len == b->len && a->any_host == b->any_host &&
+	       memcmp(&a->storage, &b->storage, sizeof(a->storage)) == 0;
+}
+
+/* An address, written by us, is an address that we read; the port of a TCP one is in it.
+ */
+static void
+check_address(struct slice s)
+{
+	struct listen_address address, again;
+	char text[LISTEN_TEXT_MAX], port[sizeof(":65535")];
+	size_t len;
+
+	if (listen_parse_address(s, &address) < 0)
+		return;
+	listen_format_address(&address, text, sizeof(text));
+	len = strlen(text);
+	assert(len < sizeof(text) - 1);
+	assert(listen_parse_address((struct slice){ text, len }, &again) == 0);
+	assert(same_address(&address, &again));
+
+	if (address.storage.ss_family == AF_UNIX) {
+		assert(listen_port(&address) == 0);
+		assert(s.len == len && memcmp(s.data, text, len) == 0);
+		return;
+	}
+	assert(listen_port(&address) > 0);
+	len = (size_t)snprintf(port, sizeof(port), ":%u", listen_port(&address));
+	assert(strcmp(text + strlen(text) - len, port) == 0);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct slice s = { (const char *)data, size };
+
+	for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++)
+		check_number(s, &bounds[i]);
+	check_seconds(s);
+	/* Addresses come from arguments and environment, where no NUL can be. */
+	s.len = strnlen(s.data, s.len);
+	check_address(s);
+	return 0;
+}

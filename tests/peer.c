@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The other side, for the tests: sockets of every kind to be counted, clients of every
+ * kind to be served. Everything goes to addresses that the test names, inside a network
+ * namespace of its own.
+ */
+#include <arpa/inet.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	CLIENTS_MAX = 16384,
+	SAMPLES_MAX = 4096,
+};
+
+struct address {
+	struct sockaddr_storage storage;
+	socklen_t len;
+};
+
+static int64_t
+now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void
+sleep_until(int64_t us)
+{
+	int64_t left = us - now_us();
+	struct timespec time = { left / 1000000, left % 1000000 * 1000 };
+
+	if (left > 0)
+		nanosleep(&time, NULL);
+}
+
+static long
+number(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0')
+		errx(2, "not a number: %s", text);
+	return value;
+}
+
+/* An IPv4 or IPv6 address, or the path of a UNIX socket. */
+static struct address
+address(const char *host, const char *port)
+{
+	struct address a = { .len = sizeof(struct sockaddr_in) };
+	struct sockaddr_in *sin = (struct sockaddr_in *)&a.storage;
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)&a.storage;
+	struct sockaddr_un *sun = (struct sockaddr_un *)&a.storage;
+
+	if (host[0] == '/') {
+		sun->sun_family = AF_UNIX;
+		snprintf(sun->sun_path, sizeof(sun->sun_path), "%s", host);
+		a.len = sizeof(*sun);
+	} else if (inet_pton(AF_INET, host, &sin->sin_addr) == 1) {
+		sin->sin_family = AF_INET;
+		sin->sin_port = htons((uint16_t)number(port));
+	} else if (inet_pton(AF_INET6, host, &sin6->sin6_addr) == 1) {
+		sin6->sin6_family = AF_INET6;
+		sin6->sin6_port = htons((uint16_t)number(port));
+		a.len = sizeof(*sin6);
+	} else {
+		errx(2, "not an address: %s", host);
+	}
+	return a;
+}
+
+static int
+open_socket(const struct address *a, int type)
+{
+	const int on = 1;
+	int fd = socket(a->storage.ss_family, type | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		err(1, "socket");
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	return fd;
+}
+
+static void
+bind_to(int fd, const struct address *a)
+{
+	if (bind(fd, (const struct sockaddr *)&a->storage, a->len) < 0)
+		err(1, "bind");
+}
+
+static void
+connect_to(int fd, const struct address *a)
+{
+	if (connect(fd, (const struct sockaddr *)&a->storage, a->len) < 0)
+		err(1, "connect");
+}
+
+/* --- hold: make sockets and keep them
+ * ------------------------------------------------------------- */
+
+/* The listening socket that the last `listen` made: connections are accepted there. */
+static int listener = -1;
+static int last_client = -1, last_server = -1;
+
+static void
+make_listener(char *word[])
+{
+	struct address a = address(word[1], word[2]);
+
+	listener = open_socket(&a, SOCK_STREAM);
+	bind_to(listener, &a);
+	if (listen(listener, 4096) < 0)
+		err(1, "listen");
+}
+
+/* connect HOST PORT [FROM-HOST FROM-PORT] */
+static void
+make_connection(char *word[])
+{
+	struct address to = address(word[1], word[2]);
+
+	last_client = open_socket(&to, SOCK_STREAM);
+	if (word[3]) {
+		struct address from = address(word[3], word[4]);
+
+		bind_to(last_client, &from);
+	}
+	connect_to(last_client, &to);
+	last_server = accept(listener, NULL, NULL);
+	if (last_server < 0)
+		err(1, "accept");
+}
+
+/* Wait until the peer's FIN is there, so that the next close finds the state it is to
+ * find. */
+static void
+wait_for_end(int fd)
+{
+	char byte;
+
+	if (read(fd, &byte, 1) != 0)
+		errx(1, "the peer did not close");
+}
+
+/* The client closes first: TIME_WAIT stays with it. */
+static void
+make_time_wait(char *word[])
+{
+	make_connection(word);
+	close(last_client);
+	wait_for_end(last_server);
+	close(last_server);
+}
+
+/* The server closes first: CLOSE_WAIT at the client, FIN_WAIT2 at the server. */
+static void
+make_close_wait(char *word[])
+{
+	make_connection(word);
+	shutdown(last_server, SHUT_WR);
+	wait_for_end(last_client);
+}
+
+/*
+ * syn-sent HOST PORT FROM-HOST FROM-PORT: the accept queue of a listening socket with
+ * backlog 0 is full after one connection, made from port 7000, so the next SYN is
+ * dropped. IPv4 only.
+ */
+static void
+make_syn_sent(char *word[])
+{
+	struct address to = address(word[1], word[2]), from = address(word[3], word[4]);
+	struct address other = from;
+	int queue = open_socket(&to, SOCK_STREAM), filler = open_socket(&to, SOCK_STREAM);
+	int fd = open_socket(&to, SOCK_STREAM | SOCK_NONBLOCK);
+
+	((struct sockaddr_in *)&other.storage)->sin_port = htons(7000);
+	bind_to(queue, &to);
+	if (listen(queue, 0) < 0)
+		err(1, "listen");
+	bind_to(filler, &other);
+	connect_to(filler, &to);
+	bind_to(fd, &from);
+	if (connect(fd, (const struct sockaddr *)&to.storage, to.len) == 0 ||
+		errno != EINPROGRESS)
+		errx(1, "connect was answered");
+}
+
+static void
+make_bound(char *word[], int type)
+{
+	struct address a = address(word[1], word[2]);
+
+	bind_to(open_socket(&a, type), &a);
+}
+
+static void
+make_bound_tcp(char *word[])
+{
+	make_bound(word, SOCK_STREAM);
+}
+
+static void
+make_bound_udp(char *word[])
+{
+	make_bound(word, SOCK_DGRAM);
+}
+
+static void
+make_connected_udp(char *word[])
+{
+	struct address to = address(word[1], word[2]);
+	int fd = open_socket(&to, SOCK_DGRAM);
+
+	if (word[3]) {
+		struct address from = address(word[3], word[4]);
+
+		bind_to(fd, &from);
+	}
+	connect_to(fd, &to);
+}
+
+static const struct {
+	const char *name;
+	void (*make)(char *word[]);
+} makers[] = {
+	{ "listen", make_listener },
+	{ "connect", make_connection },
+	{ "time-wait", make_time_wait },
+	{ "close-wait", make_close_wait },
+	{ "syn-sent", make_syn_sent },
+	{ "bind-tcp", make_bound_tcp },
+	{ "bind-udp", make_bound_udp },
+	{ "connect-udp", make_connected_udp },
+};
+
+static void
+make(const char *line)
+{
+	char text[256], *save = NULL, *word[8] = { 0 };
+
+	snprintf(text, sizeof(text), "%s", line);
+	word[0] = strtok_r(text, " ", &save);
+	for (int i = 1; i < 7; i++)
+		word[i] = word[i - 1] ? strtok_r(NULL, " ", &save) : NULL;
+	for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++) {
+		if (word[0] && strcmp(word[0], makers[i].name) == 0) {
+			makers[i].make(word);
+			return;
+		}
+	}
+	errx(2, "no such socket: %s", line);
+}
+
+/* hold "N x LINE"... : say "ready" when all are made, then stay until told to end. */
+static int
+hold(char *argv[])
+{
+	for (; *argv; argv++) {
+		char *line = *argv, *times;
+		long count = strtol(line, &times, 10);
+
+		if (times == line || strncmp(times, " x ", 3) != 0) {
+			make(line);
+			continue;
+		}
+		for (long i = 0; i < count; i++)
+			make(times + 3);
+	}
+	puts("ready");
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
+/*
+ * --- talk HOST PORT [piece=N] [pause-ms=N] [half-close] [reset]: standard input to it,
+ * its answer to standard output; how it ended ("closed", "ECONNRESET") to standard error
+ * -------------------------
+ */
+
+struct manner {
+	size_t piece;	 /* bytes for each send; 0 for all at once */
+	long pause_ms;	 /* between them */
+	bool half_close; /* after the last one */
+	bool reset;	 /* do not wait for the answer */
+};
+
+static struct manner
+manner(char *argv[])
+{
+	struct manner m = { 0 };
+
+	for (; *argv; argv++) {
+		if (strncmp(*argv, "piece=", 6) == 0)
+			m.piece = (size_t)number(*argv + 6);
+		else if (strncmp(*argv, "pause-ms=", 9) == 0)
+			m.pause_ms = number(*argv + 9);
+		else if (strcmp(*argv, "half-close") == 0)
+			m.half_close = true;
+		else if (strcmp(*argv, "reset") == 0)
+			m.reset = true;
+		else
+			errx(2, "no such manner: %s", *argv);
+	}
+	return m;
+}
+
+static size_t
+read_all(int fd, char *buf, size_t size)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < size && (n = read(fd, buf + len, size - len)) > 0)
+		len += (size_t)n;
+	return len;
+}
+
+static void
+send_in_pieces(int fd, const char *data, size_t len, const struct manner *m)
+{
+	size_t piece = m->piece ? m->piece : len;
+
+	for (size_t at = 0; at < len; at += piece) {
+		size_t n = len - at < piece ? len - at : piece;
+
+		/* The server may have seen enough already. */
+		if (send(fd, data + at, n, MSG_NOSIGNAL) < 0)
+			return;
+		if (at + n < len)
+			sleep_until(now_us() + m->pause_ms * 1000);
+	}
+}
+
+static int
+talk(char *argv[])
+{
+	static char data[1 << 20];
+	const struct linger linger = { 1, 0 };
+	struct address to = address(argv[0], argv[1]);
+	struct manner m = manner(argv + 2);
+	size_t len = read_all(STDIN_FILENO, data, sizeof(data));
+	int fd = open_socket(&to, SOCK_STREAM);
+	ssize_t n;
+
+	connect_to(fd, &to);
+	send_in_pieces(fd, data, len, &m);
+	if (m.reset) {
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+		return 0;
+	}
+	if (m.half_close)
+		shutdown(fd, SHUT_WR);
+	while ((n = read(fd, data, sizeof(data))) > 0)
+		fwrite(data, 1, (size_t)n, stdout);
+	fprintf(stderr, "%s\n", n == 0 ? "closed" : strerrorname_np(errno));
+	return 0;
+}
+
+/* --- scrape: honest clients at an even pace, their latencies
+ * --------------------------------------- */
+
+/* Returns the microseconds until a whole 200 was read, or -1. */
+static int64_t
+scrape_once(const struct address *to, int64_t timeout_us)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	struct timeval timeout = { timeout_us / 1000000, timeout_us % 1000000 };
+	int64_t start = now_us();
+	char data[65536];
+	size_t len = 0;
+	ssize_t n = -1;
+	int fd = open_socket(to, SOCK_STREAM);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	if (connect(fd, (const struct sockaddr *)&to->storage, to->len) == 0 &&
+		send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0) {
+		const char *length, *content;
+
+		while ((n = read(fd, data + len, sizeof(data) - 1 - len)) > 0) {
+			len += (size_t)n;
+			data[len] = '\0';
+			length = strstr(data, "Content-Length: ");
+			content = strstr(data, "\r\n\r\n");
+			if (length && content &&
+				len >= (size_t)(content + 4 - data) +
+						strtoul(length + 16, NULL, 10))
+				break;
+		}
+	}
+	close(fd);
+	data[len] = '\0';
+	return n > 0 && strncmp(data, "HTTP/1.1 200 ", 13) == 0 ? now_us() - start : -1;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* scrape HOST PORT INTERVAL_MS COUNT: prints "answered N of COUNT, p50 MS, p99 MS, max
+ * MS". */
+static int
+scrape(char *argv[])
+{
+	static int64_t samples[SAMPLES_MAX];
+	struct address to = address(argv[0], argv[1]);
+	long interval_ms = number(argv[2]), count = number(argv[3]);
+	int64_t start = now_us();
+	size_t answered = 0;
+
+	for (long i = 0; i < count && i < SAMPLES_MAX; i++) {
+		int64_t us;
+
+		sleep_until(start + i * interval_ms * 1000);
+		us = scrape_once(&to, 2000000);
+		if (us >= 0)
+			samples[answered++] = us;
+	}
+	qsort(samples, answered, sizeof(samples[0]), compare);
+	printf("answered %zu of %ld, p50 %.1f, p99 %.1f, max %.1f\n", answered, count,
+		answered ? (double)samples[answered / 2] / 1000 : -1.0,
+		answered ? (double)samples[answered * 99 / 100] / 1000 : -1.0,
+		answered ? (double)samples[answered - 1] / 1000 : -1.0);
+	return 0;
+}
+
+/* --- flood: connections that never finish their head
+ * ----------------------------------------------- */
+
+static int
+flood_client(const struct address *to, int epoll_fd)
+{
+	static const char head[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n";
+	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP };
+	int fd = socket(
+		to->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	event.data.fd = fd;
+	if (connect(fd, (const struct sockaddr *)&to->storage, to->len) < 0 &&
+		errno != EINPROGRESS) {
+		close(fd);
+		return -1;
+	}
+	/* On loopback the connection stands when connect() returns. */
+	send(fd, head, sizeof(head) - 1, MSG_NOSIGNAL);
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+	return fd;
+}
+
+/* flood HOST PORT RATE SECONDS: prints "opened N, failed M". */
+static int
+flood(char *argv[])
+{
+	struct address to = address(argv[0], argv[1]);
+	long rate = number(argv[2]), seconds = number(argv[3]);
+	struct epoll_event events[256];
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int64_t start = now_us(), end = start + seconds * 1000000;
+	long opened = 0, failed = 0;
+
+	while (now_us() < end) {
+		int64_t due = (now_us() - start) * rate / 1000000;
+		int n = epoll_wait(epoll_fd, events, 256, 1);
+
+		for (int i = 0; i < n; i++)
+			close(events[i].data.fd);
+		while (opened + failed < due)
+			*(flood_client(&to, epoll_fd) < 0 ? &failed : &opened) += 1;
+	}
+	printf("opened %ld, failed %ld\n", opened, failed);
+	return 0;
+}
+
+/* idle HOST PORT COUNT: connect, say nothing, stay until the server has closed each. */
+static int
+idle(char *argv[])
+{
+	static struct pollfd clients[CLIENTS_MAX];
+	struct address to = address(argv[0], argv[1]);
+	long count = number(argv[2]), reset = 0;
+	char data[1024];
+
+	for (long i = 0; i < count && i < CLIENTS_MAX; i++) {
+		clients[i].fd = open_socket(&to, SOCK_STREAM);
+		connect_to(clients[i].fd, &to);
+	}
+	for (long i = 0; i < count && i < CLIENTS_MAX; i++) {
+		ssize_t n;
+
+		while ((n = read(clients[i].fd, data, sizeof(data))) > 0)
+			;
+		reset += n < 0 && errno == ECONNRESET;
+		close(clients[i].fd);
+	}
+	printf("reset %ld of %ld\n", reset, count);
+	return 0;
+}
+
+/* socketpair COMMAND...: run it with an unnamed socketpair as standard input. */
+static int
+run_on_socketpair(char *argv[])
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+		err(1, "socketpair");
+	dup2(pair[0], STDIN_FILENO);
+	close(pair[0]);
+	execvp(argv[0], argv);
+	err(127, "%s", argv[0]);
+}
+
+/*
+ * inetd PORT COMMAND...: accept one connection and run the command with it as descriptors
+ * 0, 1 and 2, as inetd does; wait for it and print its status.
+ */
+static int
+run_as_inetd(char *argv[])
+{
+	struct address a = address("127.0.0.1", argv[0]);
+	int fd = open_socket(&a, SOCK_STREAM), client, status;
+	pid_t pid;
+
+	bind_to(fd, &a);
+	if (listen(fd, 1) < 0)
+		err(1, "listen");
+	puts("ready");
+	fflush(stdout);
+	client = accept(fd, NULL, NULL);
+	/* A client that resets at once has done so by now. */
+	sleep_until(now_us() + 50000);
+	pid = fork();
+	if (pid == 0) {
+		for (int i = 0; i < 3; i++)
+			dup2(client, i);
+		execvp(argv[1], argv + 1);
+		_exit(127);
+	}
+	close(client);
+	if (waitpid(pid, &status, 0) < 0)
+		err(1, "waitpid");
+	printf("status %d\n",
+		WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int arguments;
+	int (*run)(char *argv[]);
+} verbs[] = {
+	{ "hold", 0, hold },
+	{ "talk", 2, talk },
+	{ "scrape", 4, scrape },
+	{ "flood", 4, flood },
+	{ "idle", 3, idle },
+	{ "socketpair", 1, run_on_socketpair },
+	{ "inetd", 2, run_as_inetd },
+};
+
+int
+main(int argc, char *argv[])
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (strcmp(argv[1], verbs[i].name) == 0 && argc - 2 >= verbs[i].arguments)
+			return verbs[i].run(argv + 2);
+	}
+	errx(2, "usage: peer VERB ARGUMENT...");
+}
