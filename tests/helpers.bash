@@ -140,8 +140,59 @@ hold() {
     }
 }
 
-# What two answers may differ in: times and counters.
+# What two answers may differ in: times, counters, and the version from one release to the next.
 steady() {
-    sed -E -e '/^(port_scan_duration_seconds|metrics_sidecar_start_time_seconds)\{/s/ [0-9.]+$/ TIME/' \
+    sed -E -e 's/version="[0-9.]+"/version="VERSION"/' -e '/^(port_scan_duration_seconds|metrics_sidecar_start_time_seconds)\{/s/ [0-9.]+$/ TIME/' \
         -e '/^metrics_sidecar_connections_total\{/s/ [0-9]+$/ COUNT/'
+}
+
+# ns_listens PORT: whether somebody in the namespace listens there; asking makes no socket.
+ns_listens() {
+    grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A " "/proc/$NS_PID/net/tcp" \
+        "/proc/$NS_PID/net/tcp6"
+}
+
+# proc_table FILE ROW...: a file of /proc/net; a row is LOCAL REMOTE STATE, all in the kernel's hexadecimal form.
+proc_table() {
+    local file=$1 i=0 row
+    shift
+    {
+        printf '%-149s\n' '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
+        for row; do
+            # shellcheck disable=SC2086 # three words
+            printf '%4d: %s %s %s 00000000:00000000 00:00000000 00000000     0        0 %d 1 0000000000000000 %d\n' \
+                "$i" $row $((4000 + i)) 100
+            i=$((i + 1))
+        done
+    } >"$file"
+}
+
+# make_busy_procfs DIR: a procfs whose figures no client disturbs: a pool of 990 ports, 6 of them used.
+make_busy_procfs() {
+    local none4=00000000:0000 none6=00000000000000000000000000000000:0000
+    local peer4=0200000A:01BB loopback6=00000000000000000000000001000000
+    mkdir -p "$1/self/net" "$1/sys/net/ipv4"
+    printf '32768\t33767\n' >"$1/sys/net/ipv4/ip_local_port_range"
+    echo 32770-32779 >"$1/sys/net/ipv4/ip_local_reserved_ports"
+    # 33000 listens, 33001 is established, 33002 is TIME_WAIT; 32770 is reserved, and 443 outside the range.
+    proc_table "$1/self/net/tcp" "0100007F:80E8 $none4 0A" "0100000A:80E9 $peer4 01" "0100000A:80EA $peer4 06" \
+        "0100000A:8002 $peer4 01" "00000000:01BB $none4 0A"
+    # 33001 again, and 33003.
+    proc_table "$1/self/net/tcp6" "$loopback6:80E9 $loopback6:01BB 01" "$loopback6:80EB $none6 0A"
+    # 33001 is a port of its own in UDP; 33010 and 33011.
+    proc_table "$1/self/net/udp" "0100007F:80E9 $none4 07" "0100007F:80F2 $none4 07"
+    proc_table "$1/self/net/udp6" "$loopback6:80F3 $none6 07"
+}
+
+# make_procfs DIR: a procfs that is quiet: no sockets, the default range, nothing reserved.
+make_procfs() {
+    local v6='  sl  local_address                         remote_address                        st tx_queue rx_queue'
+    local rest='tr tm->when retrnsmt   uid  timeout inode'
+    mkdir -p "$1/self/net" "$1/sys/net/ipv4"
+    printf '%-149s\n' "  sl  local_address rem_address   st tx_queue rx_queue $rest" >"$1/self/net/tcp"
+    printf '%-127s\n' "   sl  local_address rem_address   st tx_queue rx_queue $rest ref pointer drops" >"$1/self/net/udp"
+    printf '%s\n' "$v6 $rest" >"$1/self/net/tcp6"
+    printf '%s\n' "$v6 $rest ref pointer drops" >"$1/self/net/udp6"
+    printf '32768\t60999\n' >"$1/sys/net/ipv4/ip_local_port_range"
+    printf '\n' >"$1/sys/net/ipv4/ip_local_reserved_ports"
 }

@@ -8,6 +8,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -362,8 +364,11 @@ talk(char *argv[])
 	struct manner m = manner(argv + 2);
 	size_t len = read_all(STDIN_FILENO, data, sizeof(data));
 	int fd = open_socket(&to, SOCK_STREAM);
+	const int on = 1;
 	ssize_t n;
 
+	/* Each piece is to travel alone. Void, and harmless, on a UNIX socket. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	connect_to(fd, &to);
 	send_in_pieces(fd, data, len, &m);
 	if (m.reset) {
@@ -376,6 +381,65 @@ talk(char *argv[])
 		fwrite(data, 1, (size_t)n, stdout);
 	fprintf(stderr, "%s\n", n == 0 ? "closed" : strerrorname_np(errno));
 	return 0;
+}
+
+/* --- feed: a client on a pipe that never ends
+ * ------------------------------------------------------ */
+
+/* Wait until the reader took everything. Returns false when there is no reader. */
+static bool
+wait_for_reader(int fd)
+{
+	struct pollfd end = { .fd = fd };
+	int unread;
+
+	for (;;) {
+		poll(&end, 1, 0);
+		if (end.revents & POLLERR || ioctl(fd, FIONREAD, &unread) < 0)
+			return false;
+		if (unread == 0)
+			return true;
+		sleep_until(now_us() + 50);
+	}
+}
+
+static void
+feed_in_pieces(int fd, const char *data, size_t len, size_t piece)
+{
+	for (size_t at = 0; at < len && wait_for_reader(fd); at += piece) {
+		size_t n = len - at < piece ? len - at : piece;
+
+		if (write(fd, data + at, n) < 0)
+			return;
+	}
+}
+
+/*
+ * feed PIECE COMMAND...: standard input to that of the command, PIECE bytes (0: all) at a
+ * time, each when those before have been read, and no end of file after the last one.
+ */
+static int
+feed(char *argv[])
+{
+	static char data[1 << 20];
+	size_t piece = (size_t)number(argv[0]);
+	size_t len = read_all(STDIN_FILENO, data, sizeof(data));
+	int pipes[2], status;
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		err(1, "pipe");
+	pid = fork();
+	if (pid == 0) {
+		dup2(pipes[0], STDIN_FILENO);
+		execvp(argv[1], argv + 1);
+		_exit(127);
+	}
+	close(pipes[0]);
+	feed_in_pieces(pipes[1], data, len, piece ? piece : len);
+	if (waitpid(pid, &status, 0) < 0)
+		err(1, "waitpid");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* --- scrape: honest clients at an even pace, their latencies
@@ -572,6 +636,26 @@ run_as_inetd(char *argv[])
 	return 0;
 }
 
+/*
+ * receive PATH: bind a datagram socket there, as a service manager or a system log does,
+ * and print each message as it comes, on a line of its own.
+ */
+static int
+receive(char *argv[])
+{
+	struct address a = address(argv[0], "");
+	int fd = open_socket(&a, SOCK_DGRAM);
+	char message[4096];
+	ssize_t n;
+
+	bind_to(fd, &a);
+	while ((n = recv(fd, message, sizeof(message), 0)) >= 0) {
+		printf("%.*s\n", (int)n, message);
+		fflush(stdout);
+	}
+	err(1, "recv");
+}
+
 static const struct {
 	const char *name;
 	int arguments;
@@ -579,11 +663,13 @@ static const struct {
 } verbs[] = {
 	{ "hold", 0, hold },
 	{ "talk", 2, talk },
+	{ "feed", 2, feed },
 	{ "scrape", 4, scrape },
 	{ "flood", 4, flood },
 	{ "idle", 3, idle },
 	{ "socketpair", 1, run_on_socketpair },
 	{ "inetd", 2, run_as_inetd },
+	{ "receive", 1, receive },
 };
 
 int

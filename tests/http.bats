@@ -1,0 +1,840 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# HTTP as a client meets it (RFC 9110, RFC 9112), by four roads: the program's own loop, a connection that inetd
+# accepted, a pipe that ends after the request, a pipe that does not.
+
+load helpers
+
+TEXT='text/plain; version=0[.]0[.]4; charset=utf-8'
+OPENMETRICS='application/openmetrics-text; version=1[.]0[.]0; charset=utf-8'
+GET='GET /metrics HTTP/1.1\r\nHost: localhost\r\n'
+
+setup() {
+    REQUEST=$BATS_TEST_TMPDIR/request
+    ANSWER=$BATS_TEST_TMPDIR/answer
+    ENDED=$BATS_TEST_TMPDIR/ended
+    FAULTS=$BATS_TEST_TMPDIR/faults
+    PROCFS=$BATS_TEST_TMPDIR/proc
+    ARGUMENTS=("--path.procfs=$PROCFS")
+    make_procfs "$PROCFS"
+    : >"$FAULTS"
+}
+
+teardown() {
+    stop_all
+}
+
+start_quiet_server() {
+    ns_create
+    start_server "${ARGUMENTS[@]}" "$@"
+}
+
+now_ms() {
+    echo $((${EPOCHREALTIME/[.,]/} / 1000))
+}
+
+# request TEXT...: what the client says, with the escapes of printf.
+request() {
+    printf '%b' "$@" >"$REQUEST"
+}
+
+# repeat COUNT CHARACTER
+repeat() {
+    local text
+    printf -v text '%*s' "$1" ''
+    printf '%s' "${text// /$2}"
+}
+
+# ask ROAD [MANNER...]: $REQUEST to the program, its answer to $ANSWER, to $ENDED how the connection ended. MANNER is
+# that of `peer talk`; by the road `feed` it is the number of bytes that are written at a time.
+ask() {
+    local road=$1
+    shift
+    case $road in
+    server) ns "$PEER" talk 127.0.0.1 9999 "$@" <"$REQUEST" >"$ANSWER" 2>"$ENDED" ;;
+    inetd) ask_inetd "$@" ;;
+    pipe) "$PROGRAM" --inetd "${ARGUMENTS[@]}" < <(cat "$REQUEST") >"$ANSWER" 2>"$ENDED.err" ;;
+    feed) "$PEER" feed "${1:-0}" "$PROGRAM" --inetd "${ARGUMENTS[@]}" <"$REQUEST" >"$ANSWER" 2>"$ENDED.err" ;;
+    esac || echo "by $road: exit status $?" >>"$FAULTS"
+    case $road in
+    pipe | feed) echo closed >"$ENDED" ;;
+    esac
+}
+
+ask_inetd() {
+    local status="$BATS_TEST_TMPDIR/inetd.out"
+    start inetd ns "$PEER" inetd 9998 "$PROGRAM" --inetd "${ARGUMENTS[@]}"
+    wait_until 5 grep -q ready "$status"
+    ns "$PEER" talk 127.0.0.1 9998 "$@" <"$REQUEST" >"$ANSWER" 2>"$ENDED"
+    wait_until 10 grep -q status "$status"
+    grep -qx 'status 0' "$status"
+}
+
+# answer_faults STATUS [METHOD [CONTENT-TYPE]]: what is wrong with $ANSWER, as one whole response with that status;
+# nothing when nothing is. STATUS and CONTENT-TYPE are regular expressions.
+answer_faults() {
+    awk -v size="$(stat -c %s "$ANSWER")" -v status="$1" -v method="${2:-GET}" \
+        -v type="${3:-[a-z]+/[a-z-]+(; .*)?}" '
+        function fault(text) {
+            gsub(/\r/, "\\r", text)
+            print text
+        }
+        function want(name, value) {
+            if (count[name] != 1 || field[name] !~ ("^(" value ")$"))
+                fault(name " is there " count[name] + 0 " times: \"" field[name] "\"")
+        }
+        tolower($0) ~ /echome/ { fault("echoed: " $0) }
+        NR == 1 {
+            code = $2
+            if ($0 !~ ("^HTTP/1[.]1 (" status ") [A-Z][A-Za-z ]*\r$"))
+                fault("status-line \"" $0 "\"")
+        }
+        !blank {
+            head += length($0) + 1
+            blank = $0 == "\r"
+            if ($0 !~ /\r$/)
+                fault("no CR: " $0)
+            colon = index($0, ": ")
+            name = tolower(substr($0, 1, colon - 1))
+            count[name]++
+            field[name] = substr($0, colon + 2, length($0) - colon - 2)
+            if (NR > 1 && !blank && colon < 2)
+                fault("not a field line: " $0)
+        }
+        END {
+            if (NR == 0) {
+                fault("no answer")
+                exit
+            }
+            if (!blank)
+                fault("no blank line")
+            content = size - head
+            want("connection", "close")
+            want("content-type", type)
+            want("content-length", method == "HEAD" ? "[1-9][0-9]*" : content)
+            if (method == "HEAD" && content != 0)
+                fault("HEAD was answered with content")
+            if ("date" in count)
+                fault("a Date field line")
+            if (code == 405)
+                want("allow", "GET, HEAD")
+            if (code == 503)
+                want("retry-after", "[0-9]+")
+        }' "$ANSWER"
+    grep -qx closed "$ENDED" || echo "ended with $(cat "$ENDED")"
+}
+
+# examine CASE STATUS [METHOD [CONTENT-TYPE]]: note the faults of $ANSWER.
+examine() {
+    local name=$1 fault
+    shift
+    while read -r fault; do
+        printf '%s: %s\n' "$name" "$fault" >>"$FAULTS"
+    done < <(answer_faults "$@")
+}
+
+# soon CASE SINCE [MILLISECONDS]: an answer must not wait for a deadline.
+soon() {
+    local took=$(($(now_ms) - $2))
+    [ "$took" -lt "${3:-2500}" ] || echo "$1: took $took ms" >>"$FAULTS"
+}
+
+# A table of "case | request | status" from standard input, without the blanks around the bars.
+rows() {
+    sed -E 's/ +\| +/|/g'
+}
+
+# each_row ROAD...: ask every request of the table on standard input by every road.
+each_row() {
+    local name text status road since count=0
+    while IFS='|' read -r name text status; do
+        request "$text"
+        for road; do
+            since=$(now_ms)
+            ask "$road"
+            soon "$name (by $road, $text)" "$since"
+            examine "$name (by $road, $text)" "$status" "${text%% *}"
+            count=$((count + 1))
+        done
+    done < <(rows)
+    [ "$count" -gt 0 ]
+}
+
+no_faults() {
+    [ ! -s "$FAULTS" ] || fail "$(cat "$FAULTS")"
+}
+
+@test "what is served, what is not" {
+    start_quiet_server
+    each_row pipe server <<'TABLE'
+metrics             | GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+the page            | GET / HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+HTTP/1.0            | GET /metrics HTTP/1.0\r\n\r\n | 200
+HTTP/1.0 with Host  | GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n | 200
+keep-alive 1.0      | GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n | 200
+keep-alive 1.1      | GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n | 200
+HTTP/1.2            | GET /metrics HTTP/1.2\r\nHost: localhost\r\n\r\n | 200
+empty Host          | GET /metrics HTTP/1.1\r\nHost:\r\n\r\n | 200
+IPv6 Host           | GET /metrics HTTP/1.1\r\nHost: [::1]:9999\r\n\r\n | 200
+HEAD metrics        | HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+HEAD page           | HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+HEAD elsewhere      | HEAD /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+query               | GET /metrics?name%5B%5D=echome&b=/../x HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+empty query         | GET /metrics? HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+two question marks  | GET /metrics?a?b HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+query of the page   | GET /?echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+absolute-form       | GET http://host/metrics HTTP/1.1\r\nHost: host\r\n\r\n | 200
+scheme in capitals  | GET HTTP://host:9999/metrics?x HTTP/1.1\r\nHost: host:9999\r\n\r\n | 200
+absolute, no path   | GET http://host HTTP/1.1\r\nHost: host\r\n\r\n | 200
+absolute, query     | GET http://host?x HTTP/1.1\r\nHost: host\r\n\r\n | 200
+absolute, IPv6      | GET http://[::1]:9999/metrics HTTP/1.1\r\nHost: [::1]:9999\r\n\r\n | 200
+absolute, slashes   | GET http://host/metrics?u=http://echome/ HTTP/1.0\r\n\r\n | 200
+absolute, elsewhere | GET http://host/echome HTTP/1.1\r\nHost: host\r\n\r\n | 404
+elsewhere           | GET /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+markup elsewhere    | GET /<script>echome</script> HTTP/1.1\r\nHost: echome\r\n\r\n | 404|400
+slash behind        | GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+more behind         | GET /metricsechome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+less                | GET /metric HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+two slashes         | GET //metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+another case        | GET /Metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+dots                | GET /echome/../metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+elsewhere with      | GET /echome?/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+POST                | POST /metrics?echome HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\nechome | 405
+PUT                 | PUT /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\nechome | 405
+DELETE              | DELETE /metrics HTTP/1.1\r\nHost: localhost\r\nX: echome\r\n\r\n | 405
+TRACE               | TRACE / HTTP/1.1\r\nHost: localhost\r\nX: echome\r\n\r\n | 405
+PATCH               | PATCH / HTTP/1.1\r\nHost: localhost\r\nX: echome\r\n\r\n | 405
+OPTIONS             | OPTIONS /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 405
+OPTIONS *           | OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n | 405
+CONNECT             | CONNECT echome:443 HTTP/1.1\r\nHost: echome:443\r\n\r\n | 405
+lower-case method   | get /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 405
+longer method       | GETTING /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 405
+unknown method      | E-cho.Me!~ /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 405
+Expect              | GET /metrics HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n | 200
+Upgrade             | GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n | 200
+Range               | GET /metrics HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\n\r\n | 200
+conditional         | GET /metrics HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\n\r\n | 200
+chunked body        | GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nechome\r\n0\r\n\r\n | 200
+HTTP/2 preface      | PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00 | 505
+HTTP/2.0            | GET /echome HTTP/2.0\r\nHost: localhost\r\n\r\n | 505
+HTTP/3.0            | GET /metrics HTTP/3.0\r\nHost: localhost\r\n\r\n | 505
+HTTP/0.9 spelled    | GET /metrics HTTP/0.9\r\n\r\n | 505
+HTTP/9.9            | GET /metrics HTTP/9.9\r\n\r\n | 505
+TABLE
+    no_faults
+}
+
+@test "what parses, what does not" {
+    start_quiet_server
+    each_row pipe server <<'TABLE'
+LF alone            | GET /metrics HTTP/1.1\nHost: localhost\n\n | 200
+CRLF and LF         | GET /metrics HTTP/1.1\r\nHost: localhost\nX: y\r\n\n | 200
+LF and CRLF         | GET /metrics HTTP/1.1\nHost: localhost\r\nX: y\n\r\n | 200
+LF alone, no fields | GET /metrics HTTP/1.0\n\n | 200
+empty line first    | \r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+empty lines first   | \r\n\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+LFs first           | \n\nGET /metrics HTTP/1.1\nHost: localhost\n\n | 200
+LF, CRLF first      | \n\r\nGET /metrics HTTP/1.0\r\n\r\n | 200
+no space            | GET /metrics HTTP/1.1\r\nHost:localhost\r\n\r\n | 200
+much space          | GET /metrics HTTP/1.1\r\nHost: \t localhost \t \r\n\r\n | 200
+case of a name      | GET /metrics HTTP/1.1\r\nhOsT: localhost\r\n\r\n | 200
+empty value         | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX:\r\n\r\n | 200
+every token byte    | GET /metrics HTTP/1.1\r\nHost: localhost\r\n!#$%&'*+-.^_`\x7c~09azAZ: y\r\n\r\n | 200
+obs-text            | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: \x80\xff\xc3\xa9\r\n\r\n | 200
+tab in a value      | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: a\tb\r\n\r\n | 200
+missing Host        | GET /metrics HTTP/1.1\r\nX: echome\r\n\r\n | 400
+no fields           | GET /echome HTTP/1.1\r\n\r\n | 400
+missing Host, 1.2   | GET /echome HTTP/1.2\r\n\r\n | 400
+missing Host, HEAD  | HEAD /echome HTTP/1.1\r\n\r\n | 400
+missing Host, absol | GET http://echome/metrics HTTP/1.1\r\n\r\n | 400
+name ends with Host | GET /metrics HTTP/1.1\r\nX-Host: echome\r\n\r\n | 400
+two Hosts           | GET /metrics HTTP/1.1\r\nHost: echome\r\nHost: echome2\r\n\r\n | 400
+two equal Hosts     | GET /metrics HTTP/1.1\r\nHost: echome\r\nX: y\r\nhost: echome\r\n\r\n | 400
+two Hosts, 1.0      | GET /metrics HTTP/1.0\r\nHost: echome\r\nHost: echome2\r\n\r\n | 400
+space in Host       | GET /metrics HTTP/1.1\r\nHost: echo me\r\n\r\n | 400
+slash in Host       | GET /metrics HTTP/1.1\r\nHost: echome/x\r\n\r\n | 400
+lower-case name     | GET /echome http/1.1\r\nHost: localhost\r\n\r\n | 400
+mixed-case name     | GET /echome Http/1.1\r\nHost: localhost\r\n\r\n | 400
+simple request      | GET /echome\r\n\r\n | 400
+simple, a space     | GET /echome \r\n\r\n | 400
+no target           | GET HTTP/1.1\r\nHost: echome\r\n\r\n | 400
+no target, 2 spaces | GET  HTTP/1.1\r\nHost: echome\r\n\r\n | 400
+method alone        | ECHOME\r\n\r\n | 400
+no method           | \x20/echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+two spaces          | GET  /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+two spaces behind   | GET /echome  HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+space in the target | GET /echo me HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+space at the end    | GET /echome HTTP/1.1 \r\nHost: localhost\r\n\r\n | 400
+tabs                | GET\t/echome\tHTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+not a token         | G(T /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+method not ASCII    | G\xc3\x8bT /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+relative target     | GET metrics?echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+asterisk with GET   | GET * HTTP/1.1\r\nHost: echome\r\n\r\n | 400
+fragment            | GET /metrics#echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400|404
+version too short   | GET /echome HTTP/1\r\nHost: localhost\r\n\r\n | 400
+version, no minor   | GET /echome HTTP/1.\r\nHost: localhost\r\n\r\n | 400
+version, no major   | GET /echome HTTP/.1\r\nHost: localhost\r\n\r\n | 400
+version, two digits | GET /echome HTTP/1.10\r\nHost: localhost\r\n\r\n | 400
+version, more       | GET /echome HTTP/1.1x\r\nHost: localhost\r\n\r\n | 400
+version, a letter   | GET /echome HTTP/1.x\r\nHost: localhost\r\n\r\n | 400
+another protocol    | GET /echome RTSP/1.0\r\nHost: localhost\r\n\r\n | 400
+NUL in the target   | GET /metrics\x00echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+NUL in the method   | GET\x00 /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+NUL first           | \x00GET /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+NUL in a name       | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX\x00: echome\r\n\r\n | 400
+NUL in a value      | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: a\x00echome\r\n\r\n | 400
+NUL before the end  | GET /metrics HTTP/1.1\r\nHost: localhost\r\n\x00\r\n\r\n | 400
+NUL in the query    | GET /metrics?echome\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+DEL in the target   | GET /metrics?echome\x7f HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+target not ASCII    | GET /metrics\xff?echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400|404
+bare CR, target     | GET /metrics\rechome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+bare CR, line end   | GET /metrics HTTP/1.1\rHost: echome\r\r\n\r\n | 400
+bare CR, value      | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: a\rechome\r\n\r\n | 400
+bare CR, two        | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: echome\r\r\n\r\n | 400
+bare CR, name       | GET /metrics HTTP/1.1\r\nHost: localhost\r\n\rX: echome\r\n\r\n | 400
+bare CR first       | \rGET /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+obs-fold            | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: a\r\n echome\r\n\r\n | 400
+obs-fold, tab       | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: a\r\n\techome\r\n\r\n | 400
+obs-fold, LF        | GET /metrics HTTP/1.1\nHost: localhost\nX: a\n echome\n\n | 400
+obs-fold of nothing | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: echome\r\n \r\n\r\n | 400
+fold of request-line| GET /metrics HTTP/1.1\r\n Host: echome\r\nHost: localhost\r\n\r\n | 400
+space before colon  | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX : echome\r\n\r\n | 400
+tab before colon    | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX\t: echome\r\n\r\n | 400
+Host, space, colon  | GET /metrics HTTP/1.1\r\nHost : echome\r\n\r\n | 400
+no colon            | GET /metrics HTTP/1.1\r\nHost: localhost\r\nechome\r\n\r\n | 400
+no name             | GET /metrics HTTP/1.1\r\nHost: localhost\r\n: echome\r\n\r\n | 400
+name of two words   | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX Y: echome\r\n\r\n | 400
+name not a token    | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX(Y): echome\r\n\r\n | 400
+name not ASCII      | GET /metrics HTTP/1.1\r\nHost: localhost\r\nX\xc3\xa9: echome\r\n\r\n | 400
+broken and unknown  | ECHO /metrics HTTP/1.1\r\nHost: localhost\r\nechome\r\n\r\n | 400
+broken elsewhere    | GET /echome HTTP/1.1\r\nHost: localhost\r\n\x01: y\r\n\r\n | 400
+TABLE
+    no_faults
+}
+
+@test "what needs no further byte is answered at once: TLS, and heads that are too long" {
+    local road since
+    start_quiet_server
+    # By these roads the client waits for the answer, with its side open. The hello is 512 bytes, none of them LF.
+    each_row feed server <<TABLE
+TLS hello           | \x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03$(repeat 503 '\xa5') | 400
+TLS hello, torn     | \x16\x03\x01\x02\x00 | 400
+TLS 1.0 hello       | \x16\x03\x00\x00\x2f\x01\x00\x00\x2b\x03\x00$(repeat 32 '\x5a') | 400
+endless target      | GET /$(repeat 8200 a) | 414
+endless query       | GET /metrics?$(repeat 8200 a) | 414
+endless method      | $(repeat 8200 A) | 400|414
+endless field       | ${GET}X: $(repeat 8200 a) | 431
+endless fields      | ${GET}$(repeat 900 'X: echome\r\n') | 431
+endless name        | ${GET}$(repeat 8200 X) | 400|431
+endless empty lines | $(repeat 5000 '\r\n') | 400|414|431
+long HEAD           | HEAD /$(repeat 8200 a) HTTP/1.1\r\nHost: x\r\n\r\n | 414
+long and elsewhere  | GET /echome HTTP/1.1\r\nHost: x\r\nX: $(repeat 9000 a)\r\n\r\n | 431
+100 KiB of target   | GET /$(repeat 102400 a) HTTP/1.1\r\nHost: x\r\n\r\n | 414
+100 KiB of fields   | ${GET}X: $(repeat 102400 a)\r\n\r\n | 431
+TABLE
+    # A real one.
+    since=$(now_ms)
+    run ns curl -ksS --max-time 10 --noproxy '*' https://127.0.0.1:9999/metrics
+    assert_failure 35
+    soon "curl's TLS hello" "$since"
+    run serves
+    assert_success
+    no_faults
+}
+
+@test "a head of exactly 8 KiB is served, one byte more is not" {
+    local road size rest
+    start_quiet_server
+    for road in pipe feed server inetd; do
+        for size in 8191 8192 8193; do
+            rest=$((size - 45)) # what the request has besides
+            request "${GET}Xyz: $(repeat $((rest - 1)) a)\r\n\r\n"
+            [ "$(stat -c %s "$REQUEST")" -eq "$size" ]
+            ask "$road"
+            examine "fields, $size bytes by $road" "$((size > 8192 ? 431 : 200))"
+
+            request "GET /metrics?$(repeat $((size - 26)) a) HTTP/1.0\r\n\r\n"
+            [ "$(stat -c %s "$REQUEST")" -eq "$size" ]
+            ask "$road"
+            # The byte too many is the blank line's.
+            examine "request-line, $size bytes by $road" "$([ "$size" -gt 8192 ] && echo '414|431' || echo 200)"
+        done
+        # The request-line alone is too long, by its line end or by more.
+        for size in 8193 8194 8195 9000; do
+            request "GET /metrics?$(repeat $((size - 24)) a) HTTP/1.1\r\n" 'Host: localhost\r\n\r\n'
+            ask "$road"
+            examine "request-line of $size bytes by $road" 414
+        done
+    done
+    # Bytes behind the head do not count.
+    request "$GET\r\n" "$(repeat 16384 x)"
+    for road in pipe feed server inetd; do
+        ask "$road"
+        examine "16 KiB behind the head by $road" 200
+    done
+    no_faults
+}
+
+@test "a head may be split at every byte" {
+    local text size piece status
+    start_quiet_server
+    while IFS='|' read -r text status; do
+        request "$text"
+        size=$(stat -c %s "$REQUEST")
+        # Pieces of N bytes: the first split is at N.
+        for ((piece = 1; piece < size; piece++)); do
+            ask feed "$piece"
+            examine "$text in pieces of $piece by feed" "$status"
+            ask server "piece=$piece" pause-ms=1
+            examine "$text in pieces of $piece by server" "$status"
+        done
+    done < <(rows <<TABLE
+GET /metrics HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n | 200
+\n\r\nGET / HTTP/1.1\nHost: a\n\n | 200
+GET /metrics HTTP/1.1\r\nHost : a\r\n\r\n | 400
+TABLE
+    )
+    request "$GET\r\n"
+    ask inetd piece=1 pause-ms=1
+    examine "bytes by inetd" 200
+    no_faults
+}
+
+# heads_agree PATH [FIELD-LINES]: HEAD has the head of GET, but for a figure of another length.
+heads_agree() {
+    local road method
+    for road in pipe server; do
+        for method in GET HEAD; do
+            request "$method $1 HTTP/1.1\r\nHost: localhost\r\n${2:-}\r\n"
+            ask "$road"
+            examine "$method $1 by $road" '200|404' "$method"
+            sed '/^\r$/q' "$ANSWER" >"$BATS_TEST_TMPDIR/head-$method"
+            [ "$method" = GET ] || cmp -s "$ANSWER" "$BATS_TEST_TMPDIR/head-HEAD" || return 1
+        done
+        diff "$BATS_TEST_TMPDIR/head-GET" "$BATS_TEST_TMPDIR/head-HEAD" || return 1
+    done
+}
+
+@test "HEAD: the head of GET, and no content" {
+    local path
+    start_quiet_server
+    # The count of connections gains a digit now and then.
+    wait_until 2 heads_agree /metrics
+    wait_until 2 heads_agree /metrics 'Accept: application/openmetrics-text\r\n'
+    for path in / /nowhere 'http://localhost/metrics?x'; do
+        wait_until 2 heads_agree "$path"
+    done
+    no_faults
+}
+
+@test "two answers differ in durations and counters only" {
+    local road which
+    start_quiet_server
+    request "$GET\r\n"
+    for road in pipe server; do
+        for which in first second; do
+            ask "$road"
+            # Length and counters: the same but for their digits.
+            steady <"$ANSWER" | sed '/^Content-Length: /d' >"$BATS_TEST_TMPDIR/$which"
+        done
+        run diff "$BATS_TEST_TMPDIR/first" "$BATS_TEST_TMPDIR/second"
+        assert_success
+    done
+}
+
+@test "Accept: text unless OpenMetrics is wanted more" {
+    local name fields type wanted road roads
+    start_quiet_server
+    while IFS='|' read -r name fields wanted; do
+        request "$GET" "$fields\r\n\r\n"
+        type=$TEXT
+        [ "$wanted" = text ] || type=$OPENMETRICS
+        roads=(pipe)
+        [[ $name != Prometheus* ]] || roads=(pipe server)
+        for road in "${roads[@]}"; do
+            ask "$road"
+            examine "$name (by $road, $fields)" 200 GET "$type"
+            if [ "$wanted" = text ]; then
+                ! grep -q '^# EOF' "$ANSWER" || echo "$name: # EOF in text" >>"$FAULTS"
+            else
+                [ "$(tail -c 6 "$ANSWER" | tr '\n' '$')" = '# EOF$' ] || echo "$name: no # EOF at the end" >>"$FAULTS"
+                [ "$(grep -c '^# EOF' "$ANSWER")" = 1 ] || echo "$name: more than one # EOF" >>"$FAULTS"
+            fi
+        done
+    done < <(rows <<'TABLE'
+nothing             | X: y | text
+empty               | Accept: | text
+anything            | Accept: */* | text
+a browser           | Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8 | text
+neither             | Accept: image/png | text
+text                | Accept: text/plain | text
+text with version   | Accept: text/plain; version=0.0.4; charset=utf-8 | text
+OpenMetrics         | Accept: application/openmetrics-text | openmetrics
+with version        | Accept: application/openmetrics-text; version=1.0.0 | openmetrics
+with charset        | Accept: application/openmetrics-text; version=1.0.0; charset=utf-8 | openmetrics
+Prometheus 2.5      | Accept: application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1 | text
+Prometheus 2.40     | Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1 | openmetrics
+Prometheus 2.50     | Accept: application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2 | openmetrics
+Prometheus 3        | Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2 | openmetrics
+Prometheus text     | Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.4 | text
+Prometheus protobuf | Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2 | openmetrics
+tie                 | Accept: application/openmetrics-text, text/plain | text
+tie, other order    | Accept: text/plain, application/openmetrics-text | text
+tie by weight       | Accept: application/openmetrics-text;q=0.5, text/plain;q=0.500 | text
+tie by ranges       | Accept: application/*, text/* | text
+more by a weight    | Accept: application/openmetrics-text;q=0.6, text/plain;q=0.5 | openmetrics
+by a thousandth     | Accept: application/openmetrics-text;q=0.501, text/plain;q=0.5 | openmetrics
+less by a weight    | Accept: application/openmetrics-text;q=0.5, text/plain;q=0.6 | text
+q=1.000             | Accept: application/openmetrics-text;q=1.000, text/plain;q=0.999 | openmetrics
+Q in capitals       | Accept: application/openmetrics-text;Q=0.1, text/plain;Q=0.2 | text
+q before another    | Accept: application/openmetrics-text;q=0.1;x=y, text/plain;q=0.2 | text
+q=0                 | Accept: application/openmetrics-text;q=0, */*;q=0.5 | text
+q=0.000             | Accept: application/openmetrics-text;q=0.000 | text
+q=0 of text         | Accept: text/plain;q=0, application/openmetrics-text;q=0.001 | openmetrics
+q=0 of text, any    | Accept: text/plain;q=0, */* | openmetrics
+q=0 of all          | Accept: */*;q=0 | text
+q=0 of all but it   | Accept: */*;q=0, application/openmetrics-text | openmetrics
+more specific: type | Accept: text/plain;q=0.1, text/*, application/openmetrics-text;q=0.5 | openmetrics
+more specific: any  | Accept: application/openmetrics-text;q=0.5, */* | text
+more specific: app  | Accept: application/*;q=0.1, application/openmetrics-text, text/plain;q=0.5 | openmetrics
+more specific: ver. | Accept: text/plain;version=0.0.4;q=0.2, text/plain;q=0.9, application/openmetrics-text;q=0.5 | openmetrics
+range of the type   | Accept: application/*, text/plain;q=0.5 | openmetrics
+range, and rest     | Accept: application/*;q=0.6, */*;q=0.5 | openmetrics
+upper case          | Accept: APPLICATION/OPENMETRICS-TEXT; VERSION=1.0.0 | openmetrics
+field in other case | aCCePT: application/openmetrics-text | openmetrics
+quoted version      | Accept: application/openmetrics-text; version="1.0.0" | openmetrics
+quoted pair         | Accept: application/openmetrics-text; version="1\\.0.0" | openmetrics
+unknown version     | Accept: application/openmetrics-text; version=2.0.0 | text
+version 0.0.1       | Accept: application/openmetrics-text; version=0.0.1 | text
+version, prefix     | Accept: application/openmetrics-text; version=1.0 | text
+version, longer     | Accept: application/openmetrics-text; version=1.0.00 | text
+quoted unknown      | Accept: application/openmetrics-text; version="0.0.1" | text
+unknown then known  | Accept: application/openmetrics-text;version=2.0.0, application/openmetrics-text;version=1.0.0;q=0.5, text/plain;q=0.4 | openmetrics
+longer type         | Accept: application/openmetrics-text2 | text
+shorter type        | Accept: application/openmetrics | text
+other type          | Accept: text/openmetrics-text | text
+much space          | Accept: \tapplication/openmetrics-text \t; version=1.0.0 ; q=0.8 \t, text/plain ; q=0.5 | openmetrics
+no space            | Accept:application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5 | openmetrics
+empty elements      | Accept: ,, application/openmetrics-text ,, | openmetrics
+empty parameters    | Accept: application/openmetrics-text;;version=1.0.0; | openmetrics
+comma in quotes     | Accept: foo/bar;x="a, application/openmetrics-text", text/plain | text
+pair in quotes      | Accept: foo/bar;x="\\", application/openmetrics-text;y=\\"", text/plain | text
+two lines           | Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text | openmetrics
+two lines, apart    | Accept: application/openmetrics-text;q=0.5\r\nX: y\r\naccept: text/plain | text
+three lines         | Accept: image/png\r\nAccept: application/openmetrics-text;q=0.2\r\nAccept: text/*;q=0.1 | openmetrics
+another field       | X-Accept: application/openmetrics-text | text
+Accept-Encoding     | Accept-Encoding: gzip, application/openmetrics-text | text
+garbage             | Accept: ;;;/,=q,"" | text
+open quote          | Accept: foo/bar;x=" | text
+TABLE
+    )
+    no_faults
+}
+
+@test "Content-Type: of the metrics, of the page, of an error" {
+    local road
+    start_quiet_server
+    for road in pipe server; do
+        request "$GET\r\n"
+        ask "$road"
+        examine "metrics by $road" 200 GET "$TEXT"
+        request "${GET}Accept: application/openmetrics-text\r\n\r\n"
+        ask "$road"
+        examine "OpenMetrics by $road" 200 GET "$OPENMETRICS"
+        # What it is asked for in does not change the page, nor an error.
+        request 'GET / HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n'
+        ask "$road"
+        examine "page by $road" 200 GET 'text/html; charset=utf-8'
+        grep -q 'href="/metrics"' "$ANSWER"
+        request 'GET /nowhere HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n'
+        ask "$road"
+        examine "error by $road" 404 GET 'text/plain; charset=utf-8'
+    done
+    no_faults
+}
+
+@test "one request per connection: a pipelined second one is not answered" {
+    local road size second
+    start_quiet_server
+    request "$GET\r\n"
+    size=$(stat -c %s "$REQUEST")
+    for second in "$GET\r\n" 'GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n' 'ECHOME\r\n\r\n'; do
+        request "$GET\r\n" "$second"
+        for road in pipe feed server inetd; do
+            ask "$road"
+            examine "then $second by $road" 200
+        done
+        # The second one when the first one's answer has been sent.
+        for road in server inetd; do
+            ask "$road" "piece=$size" pause-ms=50
+            examine "later $second by $road" 200
+        done
+    done
+    # One that would like to stay connects again.
+    run scrape -o /dev/null -w '%{num_connects} %{http_code}\n' -o /dev/null http://127.0.0.1:9999/
+    assert_output $'1 200\n1 200'
+    no_faults
+}
+
+@test "a client that half-closes gets its answer" {
+    local road since
+    start_quiet_server
+    while IFS='|' read -r text status; do
+        request "$text"
+        for road in pipe server inetd; do
+            since=$(now_ms)
+            if [ "$road" = pipe ]; then ask pipe; else ask "$road" half-close; fi
+            soon "$text by $road" "$since"
+            examine "$text by $road" "$status" "${text%% *}"
+        done
+    done < <(rows <<'TABLE'
+GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+GET /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\nGET /metrics HTTP/1.1\r\n | 200
+E | 400
+GET /echome | 400
+GET /echome\r\n | 400
+GET /echome HTTP/1.1 | 400
+GET /echome HTTP/1.1\r\n | 400
+GET /echome HTTP/1.1\r\nHost: localhost | 400
+GET /metrics HTTP/1.1\r\nHost: localhost\r\n | 400
+GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r | 400
+GET /metrics HTTP/1.0\r\n | 400
+TABLE
+    )
+    # One that says nothing needs no answer, and does no harm.
+    request ''
+    for road in server inetd; do
+        since=$(now_ms)
+        ask "$road" half-close
+        soon "nothing by $road" "$since"
+    done
+    run serves
+    assert_success
+    no_faults
+}
+
+# The connections that the supervisor has counted.
+connections() {
+    awk '/^metrics_sidecar_connections_total/ { n += $2 } END { print n + 0 }' < <(scrape)
+}
+
+has_counted() {
+    [ "$(connections)" -ge "$1" ]
+}
+
+@test "clients that reset do no harm, and little noise" {
+    local lines before
+    start_quiet_server
+    lines=$(server_log | wc -l)
+    before=$(connections)
+    ns bash -c '
+        for ((i = 0; i < 50; i++)); do
+            printf "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" | "$1" talk 127.0.0.1 9999 reset
+            printf "GET /metrics HTTP/1.1\r\nHo" | "$1" talk 127.0.0.1 9999 reset
+            "$1" talk 127.0.0.1 9999 reset </dev/null
+        done' bash "$PEER"
+    wait_until 10 serves
+    # Those that are gone before their head was whole may end uncounted, but the others were answered or failed.
+    wait_until 5 has_counted $((before + 50))
+    request "$GET\r\n"
+    ask server
+    examine 'after 150 resets' 200
+    [ $(($(server_log | wc -l) - lines)) -le 10 ] || fail "$(server_log)"
+    # As inetd's client: the process ends, and not by a signal.
+    ask inetd reset
+    request 'GET /metrics HTTP/1.1\r\nHo'
+    ask inetd reset
+    ! grep -q 'status -' "$BATS_TEST_TMPDIR/inetd.out"
+    no_faults
+}
+
+@test "a client that sends a body gets its whole answer, not a reset" {
+    local road
+    start_quiet_server
+    while IFS='|' read -r text status; do
+        request "$text" "$(repeat 102400 x)"
+        for road in pipe feed server inetd; do
+            ask "$road"
+            examine "$text by $road" "$status"
+        done
+        # The greater part comes when the answer has been sent.
+        for road in server inetd; do
+            ask "$road" piece=8192 pause-ms=2
+            examine "$text in pieces by $road" "$status"
+        done
+    done < <(rows <<'TABLE'
+GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 102400\r\n\r\n | 200
+POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 102400\r\n\r\n | 405
+POST /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n19000\r\n | 405
+PUT /echome HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nContent-Length: 102400\r\n\r\n | 400
+TABLE
+    )
+    no_faults
+}
+
+@test "500: the reason in the content and in the log, never a number" {
+    local road method
+    rm -r "$PROCFS"
+    mkdir "$PROCFS"
+    start_quiet_server
+    for road in pipe feed server inetd; do
+        for method in GET HEAD; do
+            request "$method /metrics HTTP/1.1\r\nHost: echome\r\nAccept: application/openmetrics-text\r\n\r\n"
+            ask "$road"
+            examine "$method by $road" 500 "$method" 'text/plain; charset=utf-8'
+            case $method in
+            GET) grep -q 'No such file or directory' "$ANSWER" || echo "no reason by $road" >>"$FAULTS" ;;
+            esac
+            ! grep -q 'port_' <(grep -v 'ip_local_port_range' "$ANSWER") || echo "a number by $road" >>"$FAULTS"
+        done
+        case $road in
+        server) server_log ;;
+        inetd) continue ;; # whose standard error is the client
+        *) cat "$ENDED.err" ;;
+        esac >"$BATS_TEST_TMPDIR/log"
+        grep -q 'No such file or directory' "$BATS_TEST_TMPDIR/log" || echo "nothing in the log by $road" >>"$FAULTS"
+    done
+    # It is no more than that scrape's failure.
+    make_procfs "$PROCFS"
+    run serves
+    assert_success
+    no_faults
+}
+
+@test "503 with Retry-After while no process can be started" {
+    local limit
+    ns_create
+    # The limit counts for ordinary users only. The program is passed as a descriptor, lest the way to it be closed.
+    install -m 755 "$PROGRAM" "$BATS_TEST_TMPDIR/program"
+    exec 9<"$BATS_TEST_TMPDIR/program"
+    if [ "$(id -u)" = 0 ]; then
+        SERVER=setpriv start_server --reuid=65534 --regid=65534 --clear-groups -- /proc/self/fd/9
+    else
+        SERVER=/proc/self/fd/9 start_server
+    fi
+    exec 9<&-
+    run serves
+    assert_success
+    limit=$(prlimit --pid "$SERVER_PID" --nproc -o SOFT --noheadings)
+    prlimit --pid "$SERVER_PID" --nproc=0:
+
+    request "${GET}X: echome\r\n\r\n"
+    ask server
+    examine 'no process' 503
+    request 'HEAD /echome HTTP/1.1\r\nHost: localhost\r\n\r\n'
+    ask server
+    # Nobody has read what was asked.
+    examine 'no process, HEAD' 503 'GET'
+    server_log | grep -q 'Resource temporarily unavailable' || echo 'nothing in the log' >>"$FAULTS"
+
+    prlimit --pid "$SERVER_PID" "--nproc=$limit:"
+    wait_until 6 serves
+    no_faults
+}
+
+# takes CASE SINCE LEAST MOST, in milliseconds
+takes() {
+    local took=$(($(now_ms) - $2))
+    [ "$took" -ge "$3" ] && [ "$took" -le "$4" ] || echo "$1: took $took ms" >>"$FAULTS"
+}
+
+# close_anyhow: one that is late may be closed by a reset.
+close_anyhow() {
+    echo closed >"$ENDED"
+}
+
+@test "408 within about a second with --timeout=1" {
+    local road text since
+    ARGUMENTS+=(--timeout=1)
+    start_quiet_server
+    for text in '' 'GET /echome HTTP/1.1\r\nHost: localhost\r\n'; do
+        request "$text"
+        for road in feed server inetd; do
+            since=$(now_ms)
+            ask "$road"
+            takes "'$text' by $road" "$since" 800 2000
+            close_anyhow
+            examine "'$text' by $road" 408
+        done
+    done
+    # What comes in time is served.
+    request "$GET\r\n"
+    ask server piece=10 pause-ms=50
+    examine 'in time' 200
+    no_faults
+}
+
+# late_client NAME MANNER...: in the background, $NAME.request to the server; its end is $NAME.took.
+late_client() {
+    start "$1" bash -c '
+        since=${EPOCHREALTIME/[.,]/}
+        "${@:2}" <"$1.request" >"$1.answer"
+        echo $(((${EPOCHREALTIME/[.,]/} - since) / 1000)) >"$1.took"' \
+        bash "$BATS_TEST_TMPDIR/$1" "${NS_ENTER[@]}" -- "$PEER" talk 127.0.0.1 9999 "${@:2}"
+}
+
+@test "408 after 5 s: for silence, for drops, for HTTP/0.9 without a blank line" {
+    local name took
+    start_quiet_server
+    : >"$BATS_TEST_TMPDIR/silence.request"
+    printf 'GET /metrics HTTP/1.1\r\nX: echome%s' "$(repeat 70 .)" >"$BATS_TEST_TMPDIR/drops.request"
+    printf 'GET /metrics\r\n' >"$BATS_TEST_TMPDIR/simple.request"
+    late_client silence
+    late_client drops piece=1 pause-ms=100
+    late_client simple
+    wait_until 1 serves # meanwhile
+    for name in silence drops simple; do
+        wait_until 10 test -s "$BATS_TEST_TMPDIR/$name.took"
+        took=$(cat "$BATS_TEST_TMPDIR/$name.took")
+        [ "$took" -le 6500 ] || echo "$name: took $took ms" >>"$FAULTS"
+        ANSWER=$BATS_TEST_TMPDIR/$name.answer
+        close_anyhow
+        if [ "$name" = simple ]; then
+            examine "$name" '400|408'
+        else
+            [ "$took" -ge 4500 ] || echo "$name: took $took ms" >>"$FAULTS"
+            examine "$name" 408
+        fi
+    done
+    no_faults
+}
+
+@test "X-Prometheus-Scrape-Timeout-Seconds is understood" {
+    start_quiet_server
+    each_row pipe server <<'TABLE'
+whole               | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n | 200
+fraction            | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 9.500000\r\n\r\n | 200
+below a second      | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 0.9\r\n\r\n | 200
+long                | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 86400\r\n\r\n | 200
+very long           | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 99999999999999999999999\r\n\r\n | 200
+very precise        | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 9.99999999999999999999999\r\n\r\n | 200
+not a number        | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: echome\r\n\r\n | 200
+negative            | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: -1\r\n\r\n | 200
+infinite            | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: inf\r\n\r\n | 200
+empty               | GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds:\r\n\r\n | 200
+TABLE
+    no_faults
+}
+
+@test "X-Prometheus-Scrape-Timeout-Seconds shortens the deadline" {
+    local road since
+    # A table that never comes.
+    rm "$PROCFS/self/net/tcp"
+    mkfifo "$PROCFS/self/net/tcp"
+    start_quiet_server
+    request "${GET}X-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n"
+    for road in server feed; do
+        since=$(now_ms)
+        # The process may be ended from within or from without; what it said must be whole.
+        ask "$road" || true
+        soon "by $road" "$since" 4000
+        [ ! -s "$ANSWER" ] || {
+            close_anyhow
+            examine "by $road" '500|503'
+        }
+    done
+    sed -i '/exit status/d' "$FAULTS"
+    no_faults
+}

@@ -1,0 +1,621 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# Every way to start the program: the launcher is the real one, its configuration the one that is installed, and
+# the answer always the same.
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+PREFIX_UNDER_TEST=$BATS_FILE_TMPDIR/prefix
+PROCFS=$BATS_FILE_TMPDIR/procfs
+REFERENCE=$BATS_FILE_TMPDIR/reference
+REFERENCE_500=$BATS_FILE_TMPDIR/reference-500
+INSTALLED=$PREFIX_UNDER_TEST/bin/metrics-sidecar
+INETD_FILES=$PREFIX_UNDER_TEST/share/metrics-sidecar/inetd
+UNITS=$PREFIX_UNDER_TEST/lib/systemd/system
+# A procfs that is not there: each scrape is a 500 with a message. A setting that cannot be used: a message as
+# soon as the process starts, before it knows its client.
+BROKEN=(METRICS_SIDECAR_PROCFS=/nonexistent METRICS_SIDECAR_TIMEOUT=soon)
+
+setup_file() {
+    umask 022
+    # Super-servers start the program as nobody, who must get there.
+    chmod a+x "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$(dirname "$BATS_FILE_TMPDIR")"
+    make -s -C "$ROOT" install PREFIX="$PREFIX_UNDER_TEST" DESTDIR= >/dev/null
+    make_busy_procfs "$PROCFS"
+    request | METRICS_SIDECAR_PROCFS=$PROCFS "$PROGRAM" --inetd | cat >"$REFERENCE"
+    request | env "${BROKEN[@]}" "$PROGRAM" --inetd 2>/dev/null | cat >"$REFERENCE_500"
+}
+
+setup() {
+    ns_create
+}
+
+teardown() {
+    end_namespace
+    stop_all
+}
+
+# ns_pids: the processes in the namespace but for the one that holds it open.
+ns_pids() {
+    local inode
+    inode=$(readlink "/proc/$NS_PID/ns/net") || return 0
+    inode=${inode//[!0-9]/}
+    find /proc/[0-9]*/ns/net -maxdepth 0 -lname "net:\[$inode\]" 2>/dev/null | cut -d / -f 3 | grep -vx "$NS_PID" || true
+}
+
+ns_is_empty() {
+    [ -z "$(ns_pids)" ]
+}
+
+signal_namespace() {
+    local pid
+    for pid in $(ns_pids); do
+        kill "-$1" "$pid" 2>/dev/null || true
+    done
+}
+
+# A super-server's children may outlive it, so all that this test started in its namespace is ended, each by its pid.
+end_namespace() {
+    signal_namespace TERM
+    wait_until 2 ns_is_empty && return
+    signal_namespace KILL
+    wait_until 2 ns_is_empty
+}
+
+request() {
+    printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n'
+}
+
+# ask [ADDRESS [PORT]]: all bytes that a client gets until the other side closes.
+ask() {
+    request | ns "$PEER" talk "${1:-127.0.0.1}" "${2:-9999}" half-close 2>/dev/null
+}
+
+# --- launchers: launch_X NAME=VALUE... starts X with that in the program's environment
+
+launch_own_loop() {
+    start launcher ns env "$@" "$PROGRAM"
+}
+
+# activate OPTIONS NAME=VALUE...: the environment does not pass by itself.
+activate() {
+    local options=$1 variable arguments=()
+    shift
+    for variable in "POD_NAME=$POD_NAME" "$@"; do
+        arguments+=(-E "$variable")
+    done
+    # shellcheck disable=SC2086 # words
+    start launcher ns systemd-socket-activate $options -l 127.0.0.1:9999 "${arguments[@]}" "$PROGRAM"
+}
+
+launch_activate() {
+    activate "" "$@"
+}
+
+launch_activate_accept() {
+    activate "-a" "$@"
+}
+
+launch_activate_accept_inetd() {
+    activate "-a --inetd" "$@"
+}
+
+launch_activate_inetd() {
+    activate "--inetd" "$@"
+}
+
+# xinetd CONF NAME=VALUE...
+xinetd() {
+    local conf=$1
+    shift
+    start launcher ns env "$@" "$UNPACKED/usr/sbin/xinetd" -dontfork -stayalive -f "$conf" \
+        -pidfile "$BATS_TEST_TMPDIR/xinetd.pid"
+}
+
+launch_xinetd() {
+    xinetd "$INETD_FILES/metrics-sidecar.xinetd" "$@"
+}
+
+launch_xinetd_wait() {
+    sed -E 's/^(\s*wait\s*=) no$/\1 yes/' "$INETD_FILES/metrics-sidecar.xinetd" >"$BATS_TEST_TMPDIR/wait.xinetd"
+    ! cmp -s "$INETD_FILES/metrics-sidecar.xinetd" "$BATS_TEST_TMPDIR/wait.xinetd"
+    xinetd "$BATS_TEST_TMPDIR/wait.xinetd" "$@"
+}
+
+launch_inetd() {
+    start launcher ns env "$@" "$UNPACKED/usr/sbin/inetd" -i "$INETD_FILES/inetd.conf"
+}
+
+launch_inetd_wait() {
+    sed 's/ nowait\.6000 / wait /' "$INETD_FILES/inetd.conf" >"$BATS_TEST_TMPDIR/wait.conf"
+    ! cmp -s "$INETD_FILES/inetd.conf" "$BATS_TEST_TMPDIR/wait.conf"
+    start launcher ns env "$@" "$UNPACKED/usr/sbin/inetd" -i "$BATS_TEST_TMPDIR/wait.conf"
+}
+
+launch_tcpserver() {
+    start launcher ns env "PATH=$UNPACKED/usr/bin:$PATH" "$@" "$INETD_FILES/tcpserver-run"
+}
+
+launch() {
+    local launcher=$1
+    shift
+    "launch_$launcher" "$@"
+    wait_until 5 ns_listens 9999
+}
+
+# --- what an answer must be
+
+# assert_whole FILE: these bytes are a head and as many bytes as its Content-Length says, no more.
+assert_whole() {
+    local head length
+    head=$(sed '/^\r$/q' "$1" | wc -c)
+    length=$(sed -nE -e 's/^Content-Length: ([0-9]+)\r$/\1/p' -e '/^\r$/q' "$1")
+    assert_equal "$(wc -c <"$1")" "$((head + length))"
+}
+
+# What is the same in all answers.
+common() {
+    sed -E 's/\r$//' "$1" | steady |
+        sed -E -e '1,/^$/s/^(Content-Length:) .*/\1 LENGTH/' \
+            -e '/metrics_sidecar_(connections|start_time_seconds)/d' \
+            -e 's/^(metrics_sidecar_info\{.*launcher)="[a-z]+"/\1="LAUNCHER"/'
+}
+
+# assert_launcher FILE LABEL: the label of the launcher, and the families that exist only under the supervisor.
+assert_launcher() {
+    local families=0
+    [ "$2" != supervisor ] || families=2
+    run grep '^metrics_sidecar_info{' "$1"
+    assert_output --regexp "^metrics_sidecar_info\{pod_name=\"test-pod\",.*launcher=\"$2\".*\} 1$"
+    assert_equal "$(grep -cE '^# TYPE metrics_sidecar_(connections_total|start_time_seconds) ' "$1")" "$families"
+    [ "$families" -gt 0 ] || ! grep -E 'metrics_sidecar_(connections|start_time)' "$1"
+}
+
+assert_same_answer() {
+    assert_whole "$1"
+    diff <(common "$REFERENCE") <(common "$1")
+    assert_launcher "$1" "$2"
+}
+
+# answers LAUNCHER LABEL LOG: the same answer as everywhere; a 500 without a byte of the log, which is in LOG
+# (stderr: the launcher's; syslog: not there); a 200 with the true /proc.
+answers() {
+    local answer=$BATS_TEST_TMPDIR/answer
+    launch "$1" "METRICS_SIDECAR_PROCFS=$PROCFS"
+    ask >"$answer"
+    assert_same_answer "$answer" "$2"
+    end_namespace
+
+    launch "$1" "${BROKEN[@]}"
+    ask >"$answer"
+    assert_whole "$answer"
+    cmp "$REFERENCE_500" "$answer"
+    assert_logged "$3"
+    end_namespace
+
+    ns_sysctl ip_local_port_range "32768 60999"
+    launch "$1" "METRICS_SIDECAR_PORT=9999"
+    run scrape -w '%{http_code}\n'
+    assert_line --index 5 'port_total{pod_name="test-pod"} 28232'
+    assert_line '200'
+    [ "$(metric "$output" port_used)" -ge 1 ]
+}
+
+assert_logged() {
+    case $1 in
+    stderr)
+        run cat "$BATS_TEST_TMPDIR/launcher.err"
+        assert_output --partial 'metrics-sidecar: read procfs: No such file or directory'
+        assert_output --partial 'metrics-sidecar: use METRICS_SIDECAR_TIMEOUT=soon: '
+        ;;
+    syslog)
+        run grep metrics-sidecar: "$BATS_TEST_TMPDIR/launcher.err" "$BATS_TEST_TMPDIR/launcher.out"
+        assert_failure
+        ;;
+    esac
+}
+
+# --- the same answer from everywhere
+
+@test "the reference: figures of a known procfs, a 500 with its reason" {
+    assert_whole "$REFERENCE"
+    run common "$REFERENCE"
+    assert_line --index 0 'HTTP/1.1 200 OK'
+    assert_line 'Content-Type: text/plain; version=0.0.4; charset=utf-8'
+    assert_line 'Connection: close'
+    assert_line 'port_used{pod_name="test-pod"} 6'
+    assert_line 'port_total{pod_name="test-pod"} 990'
+    assert_line 'port_used_by_protocol{pod_name="test-pod",protocol="tcp"} 4'
+    assert_line 'port_used_by_protocol{pod_name="test-pod",protocol="udp"} 3'
+    assert_line 'port_time_wait{pod_name="test-pod"} 1'
+    assert_line 'port_scan_sockets{pod_name="test-pod"} 10'
+
+    assert_whole "$REFERENCE_500"
+    run cat "$REFERENCE_500"
+    assert_line --index 0 $'HTTP/1.1 500 Internal Server Error\r'
+    assert_output --partial 'read procfs: No such file or directory'
+    refute_output --partial 'METRICS_SIDECAR_TIMEOUT'
+}
+
+@test "own loop" {
+    answers own_loop supervisor stderr
+}
+
+@test "systemd-socket-activate, Accept=no: the listening socket is descriptor 3" {
+    answers activate supervisor stderr
+}
+
+@test "systemd-socket-activate -a, Accept=yes: the connection is descriptor 3" {
+    answers activate_accept systemd stderr
+}
+
+@test "systemd-socket-activate -a --inetd: the connection is standard input and output" {
+    answers activate_accept_inetd inetd stderr
+}
+
+@test "systemd-socket-activate --inetd: the listening socket is standard input" {
+    answers activate_inetd supervisor stderr
+}
+
+@test "xinetd, wait = no, as installed" {
+    require_root "xinetd starts the program as nobody"
+    answers xinetd inetd syslog
+}
+
+@test "xinetd, wait = yes" {
+    require_root "xinetd starts the program as nobody"
+    answers xinetd_wait supervisor syslog
+}
+
+@test "inetd, nowait, as installed" {
+    require_root "inetd starts the program as nobody"
+    answers inetd inetd syslog
+}
+
+@test "inetd, wait" {
+    require_root "inetd starts the program as nobody"
+    answers inetd_wait supervisor syslog
+}
+
+@test "tcpserver, as installed" {
+    answers tcpserver inetd stderr
+}
+
+@test "--inetd on a pair of pipes" {
+    local answer=$BATS_TEST_TMPDIR/answer
+    request | ns "$PROGRAM" --inetd --path.procfs="$PROCFS" | cat >"$answer"
+    assert_same_answer "$answer" inetd
+
+    request | ns env "${BROKEN[@]}" "$PROGRAM" --inetd 2>"$BATS_TEST_TMPDIR/launcher.err" | cat >"$answer"
+    assert_whole "$answer"
+    cmp "$REFERENCE_500" "$answer"
+    assert_logged stderr
+
+    request | ns "$PROGRAM" --inetd | cat >"$answer"
+    assert_whole "$answer"
+    run head -n 1 "$answer"
+    assert_output $'HTTP/1.1 200 OK\r'
+    # Nobody is connected to anything.
+    run metric "$(cat "$answer")" port_used
+    assert_output 0
+}
+
+@test "--print: the same exposition, no HTTP" {
+    ns "$PROGRAM" --print --path.procfs="$PROCFS" >"$BATS_TEST_TMPDIR/print"
+    diff <(common "$REFERENCE" | sed '1,/^$/d') <(common "$BATS_TEST_TMPDIR/print")
+    assert_launcher "$BATS_TEST_TMPDIR/print" print
+
+    run -0 ns "$PROGRAM" --print
+    [ "$(metric "$output" port_used)" = 0 ]
+
+    # The textfile collector gets nothing rather than a part.
+    ns env "${BROKEN[@]}" "$PROGRAM" --print >"$BATS_TEST_TMPDIR/print" 2>"$BATS_TEST_TMPDIR/launcher.err" && return 1
+    [ ! -s "$BATS_TEST_TMPDIR/print" ]
+    assert_logged stderr
+}
+
+# --- when standard error is the client
+
+# as_inetd COMMAND...: start it in the background for one connection to port 9998, which is descriptors 0, 1 and 2.
+as_inetd() {
+    start inetd ns "$PEER" inetd 9998 "$@"
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/inetd.out"
+}
+
+@test "a usage error under inetd: status 2, and the client gets nothing" {
+    as_inetd "$PROGRAM" --no-such-option
+    ask 127.0.0.1 9998 >"$BATS_TEST_TMPDIR/answer"
+    wait_until 5 grep -qx 'status 2' "$BATS_TEST_TMPDIR/inetd.out"
+    [ ! -s "$BATS_TEST_TMPDIR/answer" ]
+}
+
+@test "under inetd the log goes to the system log" {
+    local dev=$BATS_TEST_TMPDIR/dev
+    mkdir "$dev"
+    touch "$dev/null"
+    start syslog "$PEER" receive "$dev/log"
+    wait_until 5 test -S "$dev/log"
+    # A /dev of its own, where that log is.
+    as_inetd unshare -m sh -c 'mount --bind /dev/null "$1/null" && mount --rbind "$1" /dev && shift && exec "$@"' \
+        sh "$dev" env "${BROKEN[@]}" "$PROGRAM"
+    ask 127.0.0.1 9998 >"$BATS_TEST_TMPDIR/answer"
+    cmp "$REFERENCE_500" "$BATS_TEST_TMPDIR/answer"
+    wait_until 5 grep -q 'metrics-sidecar\[[0-9]*\]: read procfs: No such file' "$BATS_TEST_TMPDIR/syslog.out"
+    grep -q 'metrics-sidecar\[[0-9]*\]: use METRICS_SIDECAR_TIMEOUT=soon: ' "$BATS_TEST_TMPDIR/syslog.out"
+}
+
+# A client that is gone before the process starts: not a listening socket, so no reason to open one.
+@test "a client that has reset its connection before the process starts" {
+    local said
+    for said in "" "$(request)"; do
+        as_inetd "$PROGRAM"
+        printf '%s' "$said" | ns "$PEER" talk 127.0.0.1 9998 reset
+        wait_until 5 grep -q '^status ' "$BATS_TEST_TMPDIR/inetd.out"
+        # Nobody was served.
+        run cat "$BATS_TEST_TMPDIR/inetd.out"
+        assert_line 'status 1'
+        run ! ns_listens 9999
+        end_namespace
+    done
+}
+
+# 256 starts in a minute are what inetd allows without a number, 50 in a second what xinetd does.
+@test "a burst of 300 scrapes does not switch the service off, inetd and xinetd" {
+    require_root "they start the program as nobody"
+    local launcher
+    for launcher in inetd xinetd; do
+        launch "$launcher" "METRICS_SIDECAR_PROCFS=$PROCFS"
+        run ns "$PEER" scrape 127.0.0.1 9999 0 300
+        assert_output --partial 'answered 300 of 300,'
+        end_namespace
+    done
+}
+
+# --- own sockets
+
+@test "a child with an unnamed socketpair as standard input starts its own loop" {
+    start server ns "$PEER" socketpair "$PROGRAM"
+    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+    serves
+}
+
+@test "no argument: IPv4 and IPv6 on port 9999" {
+    start_server --path.procfs="$PROCFS"
+    ask >"$BATS_TEST_TMPDIR/answer"
+    assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+    ask ::1 >"$BATS_TEST_TMPDIR/answer"
+    assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+}
+
+@test "IPv4 alone where there is no IPv6" {
+    # The first socket that it asks for is the listening one.
+    start server ns strace -qq -o /dev/null -e trace=socket -e inject=socket:error=EAFNOSUPPORT:when=1 "$PROGRAM"
+    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    grep -qE ': 00000000:270F 00000000:0000 0A ' "/proc/$NS_PID/net/tcp"
+    run ! grep -qE ':270F 0{32}:0000 0A ' "/proc/$NS_PID/net/tcp6"
+}
+
+@test "a UNIX socket" {
+    local path=$BATS_TEST_TMPDIR/socket
+    start_server --web.listen-address="unix:$path" --path.procfs="$PROCFS"
+    ask "$path" >"$BATS_TEST_TMPDIR/answer"
+    assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+    run scrape --unix-socket "$path" -w '%{http_code}\n'
+    assert_line '200'
+    # That one alone.
+    run ! ns_listens 9999
+}
+
+@test "a stale path of a UNIX socket is replaced" {
+    local path=$BATS_TEST_TMPDIR/socket
+    hold "listen $path"
+    kill -KILL "$HOLD_PID"
+    wait_until 5 is_gone "$HOLD_PID"
+    [ -S "$path" ]
+    start_server --web.listen-address="unix:$path"
+    run scrape --unix-socket "$path" -o /dev/null -w '%{http_code}'
+    assert_output 200
+}
+
+@test "a path of a UNIX socket in use is waited for" {
+    local path=$BATS_TEST_TMPDIR/socket
+    hold "listen $path"
+    start server ns "$PROGRAM" --web.listen-address="unix:$path"
+    wait_until 5 grep -q "listen on unix:$path: Address already in use" "$BATS_TEST_TMPDIR/server.err"
+    kill -TERM "$HOLD_PID"
+    # At most five seconds after it is free.
+    wait_until 5 grep -qx "metrics-sidecar: listen on unix:$path" "$BATS_TEST_TMPDIR/server.err"
+    run scrape --unix-socket "$path" -o /dev/null -w '%{http_code}'
+    assert_output 200
+}
+
+@test "a path with a file that is no socket is left alone" {
+    local path=$BATS_TEST_TMPDIR/precious
+    echo data >"$path"
+    start server ns "$PROGRAM" --web.listen-address="unix:$path"
+    wait_until 5 grep -q "listen on unix:$path" "$BATS_TEST_TMPDIR/server.err"
+    run cat "$path"
+    assert_output data
+}
+
+@test "several listening addresses, each of its kind" {
+    local path=$BATS_TEST_TMPDIR/socket
+    start_server --web.listen-address=127.0.0.1:9999 --web.listen-address="[::1]:9998" \
+        --web.listen-address="unix:$path" --path.procfs="$PROCFS"
+    wait_until 5 grep -q "listen on unix:$path" "$BATS_TEST_TMPDIR/server.err"
+    local address
+    for address in "127.0.0.1 9999" "::1 9998" "$path"; do
+        # shellcheck disable=SC2086 # two words
+        ask $address >"$BATS_TEST_TMPDIR/answer"
+        assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+    done
+    run ns curl -sS --max-time 5 "http://[::1]:9999/metrics"
+    assert_failure 7
+}
+
+@test "one of several addresses is taken: the others serve, and it does once it is free" {
+    hold "listen 127.0.0.1 9998"
+    start_server --web.listen-address=127.0.0.1:9998 --web.listen-address=127.0.0.1:9999
+    wait_until 5 grep -q 'listen on 127.0.0.1:9998: Address already in use' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    kill -TERM "$HOLD_PID"
+    wait_until 5 grep -qx 'metrics-sidecar: listen on 127.0.0.1:9998' "$BATS_TEST_TMPDIR/server.err"
+    run ns curl -sS --max-time 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:9998/metrics
+    assert_output 200
+}
+
+# --- sockets passed by systemd
+
+@test "several passed sockets, TCP and UNIX" {
+    local path=$BATS_TEST_TMPDIR/socket
+    start launcher ns systemd-socket-activate -l 127.0.0.1:9999 -l "$path" -E POD_NAME=test-pod \
+        "$PROGRAM" --path.procfs="$PROCFS"
+    wait_until 5 test -S "$path"
+    local address
+    for address in "$path" "127.0.0.1 9999"; do
+        # shellcheck disable=SC2086 # two words
+        ask $address >"$BATS_TEST_TMPDIR/answer"
+        assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+    done
+}
+
+@test "LISTEN_PID of another process: said, and its own loop starts" {
+    LISTEN_FDS=1 LISTEN_PID=1 start_server
+    run server_log
+    assert_output --partial 'LISTEN_PID is not this process: ignored'
+    assert_output --partial 'listen on :9999'
+    serves
+}
+
+@test "a build without libsystemd: LISTEN_FDS is ignored, said, and its own loop starts" {
+    start server ns sh -c 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$1"' sh "$STATIC_PROGRAM"
+    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+    run server_log
+    assert_output --partial 'built without libsystemd: ignored'
+    serves
+}
+
+# exits_with_passed REDIRECTION...: descriptor 3 is that, and passed by LISTEN_FDS.
+exits_with_passed() {
+    run ns timeout -k 1 5 bash -c "exec $1; LISTEN_FDS=1 LISTEN_PID=\$\$ exec \"\$0\"" "$PROGRAM"
+    assert_failure 1
+    assert_line --index 0 --partial 'metrics-sidecar: take passed socket'
+    refute_line --index 1 --regexp .
+}
+
+@test "a passed descriptor that is no socket: status 1 and one line" {
+    exits_with_passed '3</dev/null'
+}
+
+@test "a passed descriptor that is not open: status 1 and one line" {
+    exits_with_passed '3<&-'
+}
+
+@test "a passed datagram socket: status 1 and one line" {
+    exits_with_passed '3<>/dev/udp/127.0.0.1/9'
+}
+
+@test "--idle-exit with a passed socket: status 0 when nobody has come for so long" {
+    start manager "$PEER" receive "$BATS_TEST_TMPDIR/notify"
+    wait_until 5 test -S "$BATS_TEST_TMPDIR/notify"
+    start launcher ns systemd-socket-activate -l 127.0.0.1:9999 -E POD_NAME=test-pod \
+        -E NOTIFY_SOCKET="$BATS_TEST_TMPDIR/notify" "$PROGRAM" --idle-exit=1
+    local pid=$STARTED_PID
+    wait_until 5 ns_listens 9999
+    serves
+    # It became the program, in the same process; each scrape puts the end off.
+    run ns "$PEER" scrape 127.0.0.1 9999 400 4
+    assert_output --partial 'answered 4 of 4,'
+    wait_until 5 is_gone "$pid"
+    run wait "$pid"
+    assert_success
+    run cat "$BATS_TEST_TMPDIR/manager.out"
+    assert_line READY=1
+    assert_line STOPPING=1
+}
+
+@test "--idle-exit with own sockets: ignored, said" {
+    start_server --idle-exit=1
+    run server_log
+    assert_output --partial 'use --idle-exit: only with passed sockets: ignored'
+    # Nobody comes for two seconds between these.
+    run ns "$PEER" scrape 127.0.0.1 9999 2000 2
+    assert_output --partial 'answered 2 of 2,'
+}
+
+@test "a service manager is told READY, STATUS and STOPPING, and the watchdog is answered" {
+    local notify=$BATS_TEST_TMPDIR/notify
+    start manager "$PEER" receive "$notify"
+    wait_until 5 test -S "$notify"
+    NOTIFY_SOCKET=$notify WATCHDOG_USEC=200000 start_server
+    wait_until 5 grep -qx READY=1 "$BATS_TEST_TMPDIR/manager.out"
+    grep -q '^STATUS=.' "$BATS_TEST_TMPDIR/manager.out"
+    run ! grep -x STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
+    serves
+    three_beats() {
+        [ "$(grep -cx WATCHDOG=1 "$BATS_TEST_TMPDIR/manager.out")" -ge 3 ]
+    }
+    wait_until 2 three_beats
+    kill -TERM "$SERVER_PID"
+    wait_until 5 grep -qx STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
+    assert_equal "$(grep -cx READY=1 "$BATS_TEST_TMPDIR/manager.out")" 1
+    run wait "$SERVER_PID"
+    assert_success
+}
+
+@test "the watchdog is left alone when it was not asked for, or of another process" {
+    local notify=$BATS_TEST_TMPDIR/notify
+    start manager "$PEER" receive "$notify"
+    wait_until 5 test -S "$notify"
+    NOTIFY_SOCKET=$notify WATCHDOG_USEC=100000 WATCHDOG_PID=1 start_server
+    run ns "$PEER" scrape 127.0.0.1 9999 300 2
+    assert_output --partial 'answered 2 of 2,'
+    run cat "$BATS_TEST_TMPDIR/manager.out"
+    assert_line READY=1
+    refute_line WATCHDOG=1
+}
+
+@test "libsystemd is loaded only where a service manager is" {
+    start_server
+    run grep -c libsystemd "/proc/$SERVER_PID/maps"
+    assert_output 0
+    end_namespace
+    NOTIFY_SOCKET=$BATS_TEST_TMPDIR/nobody start_server
+    serves
+    grep -q libsystemd "/proc/$SERVER_PID/maps"
+}
+
+# --- what is installed
+
+@test "systemd-analyze verify has nothing to say about the installed units" {
+    local unit
+    for unit in "$UNITS"/*; do
+        # An unknown key is a warning, and its status 0.
+        run systemd-analyze verify "$unit"
+        assert_success
+        assert_output ""
+    done
+}
+
+@test "make install with DESTDIR: all units and configurations, paths filled in; make uninstall leaves nothing" {
+    local dest=$BATS_TEST_TMPDIR/dest
+    make -s -C "$ROOT" install DESTDIR="$dest" PREFIX=/usr >/dev/null
+    diff <(cd "$ROOT" && ls systemd inetd) <(cd "$dest/usr" && mv lib/systemd/system lib/systemd/systemd &&
+        cd lib/systemd && ln -s ../../share/metrics-sidecar/inetd . && ls systemd inetd &&
+        rm inetd && mv systemd system)
+    [ -x "$dest/usr/bin/metrics-sidecar" ]
+    [ -x "$dest/usr/share/metrics-sidecar/inetd/tcpserver-run" ]
+    run grep -rE "@[A-Z]+@|$dest" "$dest/usr/lib" "$dest/usr/share"
+    assert_failure 1
+    run grep -rhoE '/[a-z/]+/metrics-sidecar( |$)' "$dest/usr/lib" "$dest/usr/share/metrics-sidecar/inetd"
+    assert_success
+    local line
+    for line in "${lines[@]}"; do
+        [[ "$line" = /usr/bin/metrics-sidecar* ]]
+    done
+    make -s -C "$ROOT" uninstall DESTDIR="$dest" PREFIX=/usr >/dev/null
+    run find "$dest" -type f
+    assert_output ""
+}

@@ -1,0 +1,387 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The supervisor: what it holds, what it lets go, and that no error ends it. Every failure here ends with a 200.
+
+load helpers
+
+setup() {
+    ns_create
+}
+
+teardown() {
+    stop_all
+}
+
+# make_stuck_procfs: a procfs whose scan blocks at tcp until somebody writes there: a FIFO.
+make_stuck_procfs() {
+    STUCK=$BATS_TEST_TMPDIR/stuck
+    cp -r "$FIXTURES/idle" "$STUCK"
+    rm "$STUCK/self/net/tcp"
+    mkfifo "$STUCK/self/net/tcp"
+}
+
+# start_client NAME [CURL-ARGUMENT...]: one scrape in the background; its status goes to NAME.out.
+start_client() {
+    local name=$1
+    shift
+    start "$name" ns curl -sS --max-time 20 -o "$BATS_TEST_TMPDIR/$name.content" -w '%{http_code}' "$@" \
+        http://127.0.0.1:9999/metrics
+}
+
+client_has() {
+    [ "$(cat "$BATS_TEST_TMPDIR/$1.out")" = "$2" ]
+}
+
+# The children of the server.
+children() {
+    ps -o pid= --ppid "$SERVER_PID" | tr -d ' '
+}
+
+has_children() {
+    [ "$(children | wc -l)" -eq "$1" ]
+}
+
+outcome() {
+    metric "$(scrape)" metrics_sidecar_connections_total "outcome=\"$1\""
+}
+
+# as_pid1 [ARGUMENT...]: the server as PID 1 of a namespace of its own; sets SERVER_PID, and UNSHARE_PID to its parent.
+as_pid1() {
+    start server ns unshare -p --fork --kill-child "${SERVER:-$PROGRAM}" "$@"
+    UNSHARE_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    SERVER_PID=$(ps -o pid= --ppid "$UNSHARE_PID" | tr -d ' ')
+}
+
+# expect_end_within MS: send SIGTERM, see the server gone with status 0.
+expect_end_within() {
+    local start=${EPOCHREALTIME/./} status=0
+    kill -TERM "$SERVER_PID"
+    wait "${1:-$SERVER_PID}" || status=$?
+    local ms=$(((${EPOCHREALTIME/./} - start) / 1000))
+    [ "$status" -eq 0 ] || fail "ended with status $status"
+    [ "$ms" -le 200 ] || fail "took $ms ms to end"
+}
+
+@test "port taken: waits, says so, serves within 5 s after it is free" {
+    hold "listen 0.0.0.0 9999"
+    start server ns "$PROGRAM"
+    wait_until 5 grep -q 'listen on :9999: Address already in use' "$BATS_TEST_TMPDIR/server.err"
+    # Long enough for the wait between two tries to have grown to its longest.
+    local end=$((SECONDS + 7))
+    until [ "$SECONDS" -ge "$end" ]; do
+        [ "$(ps -o stat= -p "$STARTED_PID" | cut -c1)" = S ] || fail "it is gone"
+        sleep 0.5
+    done
+    [ "$(grep -c 'already in use' "$BATS_TEST_TMPDIR/server.err")" -le 2 ]
+    kill "$HOLD_PID"
+    local start=${EPOCHREALTIME/./}
+    wait_until 6 serves
+    [ $((${EPOCHREALTIME/./} - start)) -le 5000000 ]
+}
+
+@test "one address taken: the others serve meanwhile" {
+    hold "listen 127.0.0.1 9998"
+    start_server --web.listen-address=127.0.0.1:9998 --web.listen-address=127.0.0.1:9999
+    serves
+}
+
+@test "accept fails for want of descriptors: the oldest idle connections go, scrapes are served" {
+    start_server_with_limit() {
+        start server ns sh -c 'ulimit -n 20; exec "$@"' sh "$PROGRAM"
+        SERVER_PID=$STARTED_PID
+        wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    }
+    start_server_with_limit
+    start idle ns "$PEER" idle 127.0.0.1 9999 100
+    wait_until 5 grep -q 'accept connection: Too many open files' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    wait_until 8 grep -q 'reset 100 of 100' "$BATS_TEST_TMPDIR/idle.out"
+    serves
+}
+
+@test "calls that fail: logged, waited out, and the next scrape is served" {
+    local call error from log
+    while read -r call error from log; do
+        stop_all
+        ns_create
+        # -D: the program is our child, not strace.
+        start server ns strace -D -f -e trace="$call" -e signal=none -o /dev/null \
+            -e inject="$call:error=$error:when=$from" "$PROGRAM"
+        wait_until 10 serves || fail "$call: $error: not served any more: $(server_log)"
+        grep -q "$log" "$BATS_TEST_TMPDIR/server.err" || fail "$call: $error: not logged: $(server_log)"
+    done <<'CALLS'
+accept4 ENFILE 1..3 accept.connection:.Too.many.open.files.in.system
+accept4 ENOMEM 1..3 accept.connection:.Cannot.allocate.memory
+accept4 EINVAL 1..3 accept.connection:.Invalid.argument
+accept4 ECONNABORTED 1..3 listen.on
+epoll_create1 EMFILE 1..2 create.epoll:.Too.many.open.files
+epoll_ctl ENOMEM 1..2 watch.:9999:.Cannot.allocate.memory
+epoll_pwait ENOMEM 1..3 wait.for.events:.Cannot.allocate.memory
+socket ENFILE 1..2 listen.on.:9999:.Too.many.open.files.in.system
+bind EACCES 1..2 listen.on.:9999:.Permission.denied
+listen EADDRINUSE 1..2 listen.on.:9999:.Address.already.in.use
+clone EAGAIN 1..2 start.process:.Resource.temporarily.unavailable
+mmap ENOMEM 40+ listen.on
+prctl EPERM 1+ listen.on
+setitimer EPERM 1+ listen.on
+CALLS
+}
+
+@test "no process can be started: 503 with Retry-After, then 200" {
+    start server ns strace -D -f -e trace=clone,clone3,fork,vfork -e signal=none -o /dev/null \
+        -e inject=clone,clone3,fork,vfork:error=EAGAIN:when=1..1 "$PROGRAM"
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    run ns curl -s -D - http://127.0.0.1:9999/metrics
+    assert_line --partial "HTTP/1.1 503 Service Unavailable"
+    assert_line --partial "Retry-After: 1"
+    serves
+}
+
+@test "/proc is gone: 500 and the reason; 200 again when it is back" {
+    start server ns unshare -m "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 serves
+    in_its_mounts() {
+        ns nsenter -m -t "$SERVER_PID" -- "$@"
+    }
+    # Where the server looks; the tools of this test are started outside of it.
+    in_its_mounts mount -t tmpfs none /proc
+    run scrape -w '%{http_code}'
+    assert_output --partial "read sys/net/ipv4/ip_local_port_range: No such file or directory"
+    assert_output --partial "500"
+    in_its_mounts umount /proc
+    serves
+    grep -q 'read sys/net/ipv4/ip_local_port_range: No such file' "$BATS_TEST_TMPDIR/server.err"
+}
+
+@test "a log that nobody can be told: closed, full, a pipe that nobody reads" {
+    mkfifo "$BATS_TEST_TMPDIR/pipe"
+    # Opened for both, so that opening waits for nobody; filled to the brim.
+    exec 7<>"$BATS_TEST_TMPDIR/pipe"
+    dd if=/dev/zero of=/dev/fd/7 oflag=nonblock bs=4096 count=100 2>/dev/null || true
+    local where
+    for where in '2>&-' '2>/dev/full' '2>&7' '<&- >&- 2>&-'; do
+        start server ns bash -c "exec \"\$@\" $where" bash "$PROGRAM" --path.procfs="$BATS_TEST_TMPDIR/procfs" \
+            --idle-exit=1 --top-destinations=5
+        # Messages at the start, and one for each of these.
+        wait_until 5 test_status 500 || fail "with $where"
+        test_status 500
+        cp -r "$FIXTURES/idle" "$BATS_TEST_TMPDIR/procfs"
+        test_status 200 || fail "with $where"
+        rm -r "$BATS_TEST_TMPDIR/procfs"
+        kill "$STARTED_PID"
+        wait_until 5 is_gone "$STARTED_PID"
+    done
+    exec 7>&-
+}
+
+test_status() {
+    [ "$(scrape_status)" = "$1" ]
+}
+
+@test "the same message is written once in ten seconds, and then with its count" {
+    start_server --path.procfs="$BATS_TEST_TMPDIR/nowhere"
+    local i
+    for i in $(seq 20); do
+        test_status 500
+    done
+    [ "$(grep -c 'read procfs: No such file' "$BATS_TEST_TMPDIR/server.err")" -eq 1 ]
+    message_is_repeated() {
+        scrape_status >/dev/null
+        [ "$(grep -c 'read procfs: No such file' "$BATS_TEST_TMPDIR/server.err")" -eq 2 ]
+    }
+    wait_until 12 message_is_repeated
+    grep -qE 'read procfs: No such file or directory \([0-9]+ more times since\)' "$BATS_TEST_TMPDIR/server.err"
+}
+
+@test "SIGTERM and SIGINT end it, status 0, children included" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK"
+    start_client one
+    wait_until 5 has_children 1
+    local child
+    child=$(children)
+    expect_end_within "$SERVER_PID"
+    wait_until 1 is_gone "$child"
+
+    start server ns "$PROGRAM"
+    wait_until 5 serves
+    kill -INT "$STARTED_PID"
+    wait "$STARTED_PID"
+}
+
+@test "PID 1: SIGTERM ends it within 0.2 s, status 0, no process left" {
+    make_stuck_procfs
+    as_pid1 --path.procfs="$STUCK"
+    start_client one
+    wait_until 5 has_children 1
+    local child
+    child=$(children)
+    expect_end_within "$UNSHARE_PID"
+    is_gone "$child"
+}
+
+@test "PID 1: other signals do not end it" {
+    as_pid1
+    local name
+    for name in HUP QUIT USR1 USR2 PIPE ALRM CHLD WINCH TSTP CONT ILL ABRT SEGV; do
+        kill -s "$name" "$SERVER_PID"
+    done
+    serves
+}
+
+@test "PID 1: orphans are reaped" {
+    start server ns unshare -p --fork --kill-child sh -c '(sleep 0.2 & sleep 0.3 & :); exec "$1"' sh "$PROGRAM"
+    wait_until 5 serves
+    SERVER_PID=$(ps -o pid= --ppid "$STARTED_PID" | tr -d ' ')
+    wait_until 5 has_children 0
+    serves
+    [ "$(outcome crashed) $(outcome failed)" = "0 0" ]
+}
+
+@test "SIGTERM while the port is taken and nothing is served" {
+    hold "listen 0.0.0.0 9999"
+    start server ns "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 grep -q 'already in use' "$BATS_TEST_TMPDIR/server.err"
+    expect_end_within "$SERVER_PID"
+}
+
+@test "a process past its deadline: the client is told, the next one is served" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --timeout=1
+    start_client one
+    wait_until 4 client_has one 500
+    grep -q 'read self/net/tcp: Interrupted' "$BATS_TEST_TMPDIR/server.err"
+    rm "$STUCK/self/net/tcp"
+    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    serves
+}
+
+@test "a process stopped past its deadline is killed" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --timeout=1
+    start_client one
+    wait_until 5 has_children 1
+    kill -STOP "$(children)"
+    wait_until 5 has_children 0
+    rm "$STUCK/self/net/tcp"
+    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    [ "$(outcome timed_out)" = 1 ]
+}
+
+@test "a process that crashes takes nobody along" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK"
+    start_client one
+    wait_until 5 has_children 1
+    kill -SEGV "$(children)"
+    wait_until 5 has_children 0
+    rm "$STUCK/self/net/tcp"
+    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    [ "$(outcome crashed)" = 1 ]
+    grep -q 'answer connection: process killed by signal 11' "$BATS_TEST_TMPDIR/server.err"
+}
+
+@test "a killed supervisor leaves no process behind" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK"
+    start_client one
+    wait_until 5 has_children 1
+    local child
+    child=$(children)
+    kill -KILL "$SERVER_PID"
+    wait_until 2 is_gone "$child"
+}
+
+@test "no more processes than allowed; complete requests wait their turn" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --max-processes=2
+    local i
+    for i in 1 2 3 4; do
+        start_client "client$i"
+    done
+    wait_until 5 has_children 2
+    # Nobody else gets a process while these two are stuck; held open, they are let go by what is written here.
+    local end=$((SECONDS + 1))
+    while [ "$SECONDS" -le "$end" ]; do
+        has_children 2
+    done
+    mv "$STUCK/self/net/tcp" "$STUCK/fifo"
+    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    cat "$FIXTURES/idle/self/net/tcp" >"$STUCK/fifo"
+    for i in 1 2 3 4; do
+        wait_until 15 test -s "$BATS_TEST_TMPDIR/client$i.out"
+    done
+    # The one of the two stuck clients that got no row of the FIFO may have seen an empty table, which is a 500.
+    [ "$(cat "$BATS_TEST_TMPDIR"/client?.out | grep -o 200 | wc -l)" -ge 3 ]
+    serves
+}
+
+@test "a full table gives up the connection that has waited longest" {
+    start_server --max-connections=4
+    start idle ns "$PEER" idle 127.0.0.1 9999 8
+    wait_until 5 outcome_is evicted 5
+    # 8 connections in a table of 4, and one more went for the scrape itself.
+    serves
+}
+
+outcome_is() {
+    [ "$(outcome "$1")" -ge "$2" ]
+}
+
+@test "1,000 connections that say nothing leave no TIME_WAIT and no descriptor" {
+    start_server --max-connections=512
+    start idle ns "$PEER" idle 127.0.0.1 9999 1000
+    wait_until 12 grep -q 'of 1000' "$BATS_TEST_TMPDIR/idle.out"
+    [ "$(cat "$BATS_TEST_TMPDIR/idle.out")" = "reset 1000 of 1000" ]
+    [ "$(ns cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 06 0')" -le 1 ]
+    local held
+    held=$(find "/proc/$SERVER_PID/fd" -type l | wc -l)
+    [ "$held" -le 8 ] || fail "$held descriptors are open"
+    local text
+    text=$(scrape)
+    [ $(($(metric "$text" metrics_sidecar_connections_total 'outcome="evicted"') + $(
+        metric "$text" metrics_sidecar_connections_total 'outcome="timed_out"')))  -eq 1000 ]
+}
+
+@test "200 scrapes: every one served, the client closes first, no zombie, no descriptor left" {
+    start_server
+    local before after
+    before=$(find "/proc/$SERVER_PID/fd" -type l | wc -l)
+    run ns "$PEER" scrape 127.0.0.1 9999 1 200
+    assert_output --partial "answered 200 of 200"
+    # TIME_WAIT on our side of a connection has our port as its local one: 9999 is 270F.
+    [ "$(ns cat /proc/net/tcp /proc/net/tcp6 | awk '$2 ~ /:270F$/ && $4 == "06"' | wc -l)" -eq 0 ]
+    wait_until 3 has_children 0
+    all_closed() {
+        [ "$(find "/proc/$SERVER_PID/fd" -type l | wc -l)" -eq "$before" ]
+    }
+    wait_until 4 all_closed
+    [ "$(outcome served)" = 200 ]
+}
+
+@test "a client that never closes is let go" {
+    start_server
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' | ns "$PEER" talk 127.0.0.1 9999 >"$BATS_TEST_TMPDIR/answer" \
+        2>"$BATS_TEST_TMPDIR/end"
+    [ "$(cat "$BATS_TEST_TMPDIR/end")" = closed ]
+    head -n 1 "$BATS_TEST_TMPDIR/answer" | grep -q '200 OK'
+    serves
+}
+
+@test "resident memory of the supervisor in the static build stays below 1 MiB" {
+    SERVER=$STATIC_PROGRAM start_server
+    run ns "$PEER" scrape 127.0.0.1 9999 1 300
+    assert_output --partial "answered 300 of 300"
+    local rss
+    rss=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$SERVER_PID/status")
+    echo "# VmHWM of the static supervisor after 300 scrapes: $rss kB" >&3
+    [ "$rss" -lt 1024 ]
+}
+
+@test "nothing in the program allocates" {
+    run grep -nE '\b(malloc|calloc|realloc|strdup|strndup|asprintf|alloca|getline)\b *\(' "$ROOT"/*.c
+    assert_failure
+}
