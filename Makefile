@@ -61,8 +61,9 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 .DELETE_ON_ERROR:
 .PHONY: all run test deps check-headers fmt lint fuzz install uninstall clean FORCE
 
+# -f, because the old one may be running.
 all: $(BUILD)/$(PROGRAM)
-	@cmp -s $(BUILD)/$(PROGRAM) $(PROGRAM) || cp $(BUILD)/$(PROGRAM) $(PROGRAM)
+	@cmp -s $(BUILD)/$(PROGRAM) $(PROGRAM) || cp -f $(BUILD)/$(PROGRAM) $(PROGRAM)
 
 $(BUILD)/$(PROGRAM): $(OBJECTS)
 	$(LINK) -o $@ $(OBJECTS) $(LDLIBS)

@@ -140,7 +140,7 @@ take_addresses(struct options *options, const struct spec *spec, const char *val
 static const struct spec specs[] = {
 	{ "web.listen-address", "ADDRESS", "METRICS_SIDECAR_LISTEN_ADDRESS",
 	  .take = take_addresses,
-	  .help = "[HOST]:PORT or unix:/path, may be repeated (:9999)" },
+	  .help = "[HOST]:PORT, unix:/path; repeatable (:9999)" },
 	{ .variable = "METRICS_SIDECAR_PORT", NUMBER(port), .min = 1, .max = 65535 },
 	{ "pod-name", "NAME", "POD_NAME", .take = take_pod_name,
 	  .help = "label of every sample (host name)" },

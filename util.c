@@ -2,6 +2,7 @@
 #include "util.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -25,29 +26,22 @@ buf_append(struct buf *b, const char *data, size_t len)
 }
 
 void
-buf_vprintf(struct buf *b, const char *format, va_list args)
+buf_printf(struct buf *b, const char *format, ...)
 {
 	size_t room = b->size - b->len;
+	va_list args;
 	int n;
 
 	if (b->overflow)
 		return;
+	va_start(args, format);
 	n = vsnprintf(b->data + b->len, room, format, args);
+	va_end(args);
 	/* vsnprintf needs a byte for the NUL, which is not part of the content. */
 	if (n < 0 || (size_t)n >= room)
 		b->overflow = true;
 	else
 		b->len += (size_t)n;
-}
-
-void
-buf_printf(struct buf *b, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	buf_vprintf(b, format, args);
-	va_end(args);
 }
 
 bool

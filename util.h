@@ -8,7 +8,6 @@
 #ifndef UTIL_H
 #define UTIL_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,10 +39,6 @@ void buf_append(struct buf *b, const char *data, size_t len);
 /* The same for a formatted string (printf(3)). No I/O. */
 void
 buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* The same with the arguments as a va_list. No I/O. */
-void buf_vprintf(struct buf *b, const char *format, va_list args)
-	__attribute__((format(printf, 2, 0)));
 
 /* Whether the slice is exactly the string. No I/O. */
 bool slice_equals(struct slice s, const char *string);

@@ -49,6 +49,8 @@ start() {
     shift
     # A function would run in a shell of its own, and that shell's pid is not the command's.
     [ "$1" != ns ] || set -- "${NS_ENTER[@]}" -- "${@:2}"
+    # What one of that name said before is not to be taken for this one's.
+    rm -f "$BATS_TEST_TMPDIR/$name.out" "$BATS_TEST_TMPDIR/$name.err"
     "$@" >"$BATS_TEST_TMPDIR/$name.out" 2>"$BATS_TEST_TMPDIR/$name.err" </dev/null 3>&- &
     STARTED_PID=$!
     STARTED+=("$STARTED_PID")

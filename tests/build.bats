@@ -1,0 +1,143 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What the Makefile promises to those who build and install.
+
+load helpers
+
+# build ARGUMENT...: make in a copy of the sources, so that the tested program stays as it is.
+build() {
+    if [ ! -d "$BATS_FILE_TMPDIR/source" ]; then
+        mkdir "$BATS_FILE_TMPDIR/source"
+        cp -r "$ROOT"/*.c "$ROOT"/*.h "$ROOT/Makefile" "$ROOT/systemd" "$ROOT/inetd" "$BATS_FILE_TMPDIR/source"
+    fi
+    # The variables of the make that runs the tests are not meant for this one.
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$BATS_FILE_TMPDIR/source" "$@"
+}
+
+@test "the builder's flags are kept, and ours are not lost by them" {
+    run build all CFLAGS=-O1 CPPFLAGS=-DBUILDER LDFLAGS=-Wl,--as-needed
+    assert_success
+    assert_output --partial "-O1"
+    assert_output --partial "-DBUILDER"
+    assert_output --partial "-std=c11"
+    assert_output --partial "-D_GNU_SOURCE"
+    assert_output --partial "-Wl,--as-needed"
+    refute_output --partial "warning"
+    refute_output --partial "-O2"
+    # The same again makes nothing.
+    run build all CFLAGS=-O1 CPPFLAGS=-DBUILDER LDFLAGS=-Wl,--as-needed
+    refute_output --partial "-o build"
+    # Other flags make all anew.
+    run build all CFLAGS=-O0
+    assert_output --partial "ports.o"
+    refute_output --partial "warning"
+}
+
+@test "the program is hardened" {
+    run readelf -W -h -l -d "$PROGRAM"
+    assert_output --partial "DYN (Position-Independent Executable file)"
+    assert_output --partial "GNU_RELRO"
+    assert_output --regexp "FLAGS_1\).*NOW"
+    assert_output --regexp "GNU_STACK .* RW "
+    run readelf -W --dyn-syms "$PROGRAM"
+    assert_output --partial "__stack_chk_fail"
+    assert_output --partial "_chk@"
+}
+
+@test "libsystemd is not linked, and not loaded unless it is asked for" {
+    run ldd "$PROGRAM"
+    refute_output --partial systemd
+    run strace -f -e trace=openat "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
+    refute_output --partial systemd
+}
+
+@test "STATIC=1 makes one file that needs no other" {
+    run readelf -W -l -d "$STATIC_PROGRAM"
+    refute_output --partial "NEEDED"
+    refute_output --partial "INTERP"
+    assert_output --regexp "GNU_STACK .* RW "
+    run "$STATIC_PROGRAM" --print --path.procfs="$FIXTURES/busy"
+    assert_line 'port_used{pod_name="test-pod"} 41'
+    # With the C library of the machine, where there is no musl.
+    run build STATIC=1 CC=gcc all
+    assert_success
+    refute_output --partial "warning"
+    run readelf -W -d "$BATS_FILE_TMPDIR/source/metrics-sidecar"
+    refute_output --partial "NEEDED"
+}
+
+@test "SYSTEMD=0 builds without libsystemd's header" {
+    run build SYSTEMD=0 all
+    assert_success
+    assert_output --partial "-DWITH_SYSTEMD=0"
+    run grep -c dlopen "$BATS_FILE_TMPDIR/source/metrics-sidecar"
+    assert_output 0
+}
+
+@test "install: every file, paths filled in; uninstall: none is left" {
+    run build install DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/opt/ms
+    assert_success
+    run bash -c 'cd "$1" && find . -type f | sort' bash "$BATS_TEST_TMPDIR/root"
+    assert_output "./opt/ms/bin/metrics-sidecar
+./opt/ms/lib/systemd/system/metrics-sidecar-supervised.service
+./opt/ms/lib/systemd/system/metrics-sidecar-supervised.socket
+./opt/ms/lib/systemd/system/metrics-sidecar.socket
+./opt/ms/lib/systemd/system/metrics-sidecar@.service
+./opt/ms/share/metrics-sidecar/inetd/inetd.conf
+./opt/ms/share/metrics-sidecar/inetd/metrics-sidecar.xinetd
+./opt/ms/share/metrics-sidecar/inetd/tcpserver-run"
+    run grep -rL '/opt/ms/bin/metrics-sidecar' "$BATS_TEST_TMPDIR/root/opt/ms/share"
+    assert_output ""
+    run grep -r '@BINDIR@' "$BATS_TEST_TMPDIR/root"
+    assert_failure
+    run build uninstall DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/opt/ms
+    assert_success
+    run find "$BATS_TEST_TMPDIR/root" -type f
+    assert_output ""
+}
+
+@test "each header compiles by itself, and a broken one is noticed" {
+    run build check-headers
+    assert_success
+    echo 'struct buf f(void);' >"$BATS_FILE_TMPDIR/source/util.h"
+    run build check-headers
+    assert_failure
+    cp "$ROOT/util.h" "$BATS_FILE_TMPDIR/source/util.h"
+}
+
+@test "nothing is exported that nobody calls" {
+    local name
+    for name in $(cd "$ROOT" && nm -g --defined-only build/dynamic-*/*.o | awk '$2 ~ /[TDBR]/ { print $3 }' | sort -u); do
+        [ "$name" != main ] || continue
+        [ "$(grep -lw "$name" "$ROOT"/*.c "$ROOT"/tests/*.c | wc -l)" -ge 2 ] || fail "$name is used in one file only"
+    done
+}
+
+@test "no function is longer than 60 lines, and main no longer than 30" {
+    run awk 'FNR == 1 { start = 0 }
+        /^\{$/ { start = FNR; name = before }
+        /^\}$/ && start { n = FNR - start; if (n > 60 || (name ~ /^main\(/ && n > 30)) print FILENAME ": " name ": " n; start = 0 }
+        { before = $0 }' "$ROOT"/*.c
+    assert_output ""
+}
+
+@test "arrows point down: no module includes one above it" {
+    # From top to bottom; a module may include those behind it only.
+    local order="metrics-sidecar options supervisor hold listen manager exchange http exposition ports procnet usage log util"
+    local below="$order" module included
+    for module in $order; do
+        below=${below#*"$module"}
+        for included in $(sed -nE 's/^#include "([a-z-]+)\.h"$/\1/p' "$ROOT/$module.c" "$ROOT/$module.h" 2>/dev/null); do
+            [ "$included" = "$module" ] || [[ " $below " == *" $included "* ]] ||
+                fail "$module includes $included, which is not below it"
+        done
+    done
+    # And no module is missing from that list.
+    [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT" && basename -s .c -- *.c | sort)" ]
+}
+
+@test "format, warnings of two compilers, static checks" {
+    [ -n "${CI:-}" ] || skip "make lint does this; here only in CI"
+    run env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$ROOT" lint
+    assert_success
+}
