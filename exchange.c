@@ -19,7 +19,7 @@ enum {
 	PEER_CLOSES_MS =
 		500, /* a client that knows Content-Length needs one round trip */
 	DRAIN_MS = 2000,
-	DRAIN_MAX = 64 * 1024, /* bytes */
+	DRAIN_MAX = 1024 * 1024, /* bytes */
 };
 
 static volatile sig_atomic_t ticks;

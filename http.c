@@ -60,9 +60,14 @@ count_leading_line_ends(const char *buf, size_t len)
 {
 	size_t i = 0;
 
-	while (i < len && (buf[i] == '\r' || buf[i] == '\n'))
-		i++;
-	return i;
+	for (;;) {
+		if (i < len && buf[i] == '\n')
+			i++;
+		else if (i + 1 < len && buf[i] == '\r' && buf[i + 1] == '\n')
+			i += 2;
+		else
+			return i;
+	}
 }
 
 /* The length of the head with its blank line, or 0 while there is none. */
@@ -143,7 +148,10 @@ find_method(struct slice method)
 	return HTTP_OTHER;
 }
 
-/* Skip "http://authority"; an empty path behind it is "/" (RFC 9112 section 3.2.2). */
+/*
+ * Skip "http://authority"; an empty path behind it is "/" (RFC 9112 section 3.2.2). An
+ * empty authority makes the target invalid (RFC 9110 section 4.2.1), and leaves nothing.
+ */
 static struct slice
 skip_authority(struct slice target)
 {
@@ -175,7 +183,7 @@ parse_target(struct slice target, struct http_request *request)
 
 	if (request->method == HTTP_OTHER)
 		return HTTP_OK;
-	if (path.data[0] != '/')
+	if (path.len == 0 || path.data[0] != '/')
 		return HTTP_BAD_REQUEST;
 	query = memchr(path.data, '?', path.len);
 	if (query)
@@ -223,7 +231,21 @@ split_field(struct slice line, struct slice *ret_name, struct slice *ret_value)
 	return true;
 }
 
-/* Every line a field line, and Host as often as RFC 9112 section 3.2 wants it. */
+/* What RFC 3986 lets a host and its port consist of. */
+static bool
+is_host_char(char c)
+{
+	return is_token_char(c) ? !strchr("#^`|", c) : c != '\0' && strchr(":[](),;=", c);
+}
+
+static bool
+is_host(struct slice value)
+{
+	return value.len == 0 || all_of(value, is_host_char);
+}
+
+/* Every line a field line, and Host as often and as valid as RFC 9112 section 3.2 wants
+ * it. */
 static enum http_status
 check_fields(struct slice fields, bool needs_host)
 {
@@ -233,7 +255,11 @@ check_fields(struct slice fields, bool needs_host)
 	while (take_line(&fields, &line)) {
 		if (!split_field(line, &name, &value))
 			return HTTP_BAD_REQUEST;
-		hosts += slice_equals_nocase(name, "Host");
+		if (!slice_equals_nocase(name, "Host"))
+			continue;
+		if (!is_host(value))
+			return HTTP_BAD_REQUEST;
+		hosts++;
 	}
 	return hosts > 1 || (needs_host && hosts == 0) ? HTTP_BAD_REQUEST : HTTP_OK;
 }
@@ -279,18 +305,28 @@ http_parse_request(const char *buf, size_t len, struct http_request *ret_request
 }
 
 bool
+http_is_head(const char *buf, size_t len)
+{
+	size_t start = count_leading_line_ends(buf, len);
+
+	return len - start >= 5 && memcmp(buf + start, "HEAD ", 5) == 0;
+}
+
+bool
 http_next_field(const struct http_request *request, const char *name, size_t *offset,
 	struct slice *ret_value)
 {
 	struct slice rest = { request->fields.data + *offset,
 		request->fields.len - *offset };
-	struct slice line, line_name;
+	struct slice line, line_name, value;
 
 	while (take_line(&rest, &line)) {
 		*offset = request->fields.len - rest.len;
-		if (split_field(line, &line_name, ret_value) &&
-			slice_equals_nocase(line_name, name))
+		if (split_field(line, &line_name, &value) &&
+			slice_equals_nocase(line_name, name)) {
+			*ret_value = value;
 			return true;
+		}
 	}
 	return false;
 }
@@ -365,12 +401,22 @@ match_range(struct slice range, const char *type, const char *subtype)
 	return slice_equals_nocase(range_subtype, subtype) ? MATCH_SUBTYPE : NO_MATCH;
 }
 
-static struct slice
-unquote(struct slice value)
+/* Whether a parameter's value, a token or a quoted string (RFC 9110 section 5.6.4), means
+ * this. */
+static bool
+value_equals(struct slice value, const char *wanted)
 {
-	if (value.len >= 2 && value.data[0] == '"' && value.data[value.len - 1] == '"')
-		return (struct slice){ value.data + 1, value.len - 2 };
-	return value;
+	size_t i;
+
+	if (value.len < 2 || value.data[0] != '"' || value.data[value.len - 1] != '"')
+		return slice_equals(value, wanted);
+	for (i = 1; i < value.len - 1; i++, wanted++) {
+		if (value.data[i] == '\\' && i + 1 < value.len - 1)
+			i++;
+		if (*wanted == '\0' || value.data[i] != *wanted)
+			return false;
+	}
+	return *wanted == '\0';
 }
 
 /* One element of Accept: how it matches, and its weight. Other parameters than these are
@@ -391,10 +437,9 @@ match_element(struct slice element, const char *type, const char *subtype,
 			continue;
 		if (slice_equals_nocase(name, "q"))
 			*ret_weight = parse_weight(slice_trim(part));
-		else if (slice_equals_nocase(name, "version"))
-			match = slice_equals(unquote(slice_trim(part)), version)
-					? MATCH_VERSION
-					: NO_MATCH;
+		else if (match == MATCH_SUBTYPE && slice_equals_nocase(name, "version"))
+			match = value_equals(slice_trim(part), version) ? MATCH_VERSION
+									: NO_MATCH;
 	}
 	return match;
 }

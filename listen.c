@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char unix_prefix[] = "unix:";
@@ -213,13 +214,15 @@ sort_passed(int count, struct listen_found *found)
 	for (int fd = MANAGER_FIRST_FD; fd < MANAGER_FIRST_FD + count; fd++) {
 		if (found->count < LISTEN_MAX && is_stream_socket(fd) && is_listening(fd))
 			add_listening(found, fd);
-		else
-			log_message("take passed socket %d: not a listening stream "
-				    "socket, or "
-				    "more than %d",
-				fd, LISTEN_MAX);
 	}
-	return found->count > 0 ? 0 : -ENOTSOCK;
+	if (found->count == 0)
+		return -ENOTSOCK;
+	if (found->count < (size_t)count)
+		log_message("take passed sockets: %d are not listening stream sockets, "
+			    "or more than "
+			    "%d: ignored",
+			count - (int)found->count, LISTEN_MAX);
+	return 0;
 }
 
 int
@@ -243,20 +246,22 @@ listen_find(struct listen_found *ret_found)
 	return 0;
 }
 
-/* A path left behind by a process that is gone: nobody accepts there. */
+/* A socket left behind by a process that is gone: nobody accepts there. */
 static bool
-is_stale(const struct listen_address *address)
+is_stale(const struct sockaddr_un *sun)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool refused;
+	struct stat st;
+	bool stale;
 
 	if (fd < 0)
 		return false;
-	refused = connect(fd, (const struct sockaddr *)&address->storage, address->len) <
-			  0 &&
-		  errno == ECONNREFUSED;
+	/* connect(2) refuses a file that is no socket in the same words. */
+	stale = lstat(sun->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+		connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0 &&
+		errno == ECONNREFUSED;
 	close(fd);
-	return refused;
+	return stale;
 }
 
 static void
@@ -265,7 +270,7 @@ remove_stale(const struct listen_address *address)
 	struct sockaddr_un sun;
 
 	memcpy(&sun, &address->storage, sizeof(sun));
-	if (sun.sun_family == AF_UNIX && is_stale(address))
+	if (sun.sun_family == AF_UNIX && is_stale(&sun))
 		unlink(sun.sun_path);
 }
 

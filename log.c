@@ -15,6 +15,12 @@
 #include <syslog.h>
 #include <unistd.h>
 
+enum {
+	/* Descriptors from 3 on may be somebody's: a closed one must not turn into the
+	 * log. */
+	ABOVE_PASSED = 16,
+};
+
 /* When a message was said last, and how often it was not said since. */
 struct memory {
 	uint32_t hash;
@@ -88,7 +94,7 @@ use_syslog(void)
 static void
 use_stderr(const struct stat *st)
 {
-	int fd;
+	int fd, high;
 
 	if (S_ISREG(st->st_mode)) {
 		sink = SINK_NONBLOCKING;
@@ -99,6 +105,11 @@ use_stderr(const struct stat *st)
 		return;
 	sink = SINK_NONBLOCKING;
 	sink_fd = fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, ABOVE_PASSED);
+	if (high >= 0) {
+		close(fd);
+		sink_fd = high;
+	}
 }
 
 void

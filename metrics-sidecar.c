@@ -220,7 +220,6 @@ answer_head(const struct options *options, const struct job *job, const char *he
 					 buf_over(content_data, sizeof(content_data)) };
 	struct http_request request;
 	enum http_status status = HTTP_REQUEST_TIMEOUT;
-	bool head_only = false;
 
 	if (len >= 0)
 		status = http_parse_request(head, (size_t)len, &request);
@@ -230,12 +229,11 @@ answer_head(const struct options *options, const struct job *job, const char *he
 		int64_t timeout_ms = find_timeout_ms(&request, options->timeout_s * 1000);
 
 		exchange_set_deadline(job->accepted_ms + timeout_ms);
-		head_only = request.method == HTTP_HEAD;
 		answer_request(options, job, &request, &answer);
 	} else {
 		answer_reason(&answer, status);
 	}
-	return send_answer(job, &answer, head_only);
+	return send_answer(job, &answer, len > 0 && http_is_head(head, (size_t)len));
 }
 
 /* One request, one response. Returns the exit status of the process. */
@@ -337,19 +335,19 @@ take_own_addresses(const struct options *options, struct listen_found *found)
 		};
 }
 
-/* What the supervisor says by itself, worded as everything else is. */
+/*
+ * What the supervisor says by itself, worded as everything else is. Without content,
+ * because it does not know whether it answers a HEAD.
+ */
 static struct slice
 word_refusal(char *data, size_t size, enum http_status status)
 {
 	struct buf b = buf_over(data, size);
-	const char *reason = http_reason_phrase(status);
 
 	http_write_head(&b, &(struct http_response){
 				    .status = status,
 				    .content_type = plain_text,
-				    .content_length = strlen(reason) + 1,
 			    });
-	buf_printf(&b, "%s\n", reason);
 	return (struct slice){ b.data, b.len };
 }
 

@@ -29,7 +29,7 @@ enum {
 	ANSWERED_MS = 500, /* for the client to close first, which keeps TIME_WAIT on its
 			      side */
 	CLOSING_MS = 2000,
-	DISCARD_MAX = 64 * 1024, /* bytes read after the answer */
+	DISCARD_MAX = 1024 * 1024, /* bytes read after the answer */
 	/* Beside held connections: standard ones, log, epoll, one to accept, some for
 	 * libraries. */
 	SPARE_DESCRIPTORS = 16,

@@ -8,6 +8,10 @@
 #include <strings.h>
 #include <time.h>
 
+enum {
+	SECONDS_MAX = 24 * 3600, /* a day */
+};
+
 struct buf
 buf_over(char *data, size_t size)
 {
@@ -96,12 +100,30 @@ util_parse_number(struct slice s, uint64_t min, uint64_t max, uint64_t *ret_numb
 	return 0;
 }
 
+/* The digits behind a point, "5" for a half, in thousandths; more than three are cut. */
+static int
+parse_thousandths(struct slice digits, int64_t *ret_thousandths)
+{
+	int64_t thousandths = 0, unit = 100;
+
+	if (digits.len == 0)
+		return -EINVAL;
+	for (size_t i = 0; i < digits.len; i++) {
+		if (digits.data[i] < '0' || digits.data[i] > '9')
+			return -EINVAL;
+		thousandths += (digits.data[i] - '0') * unit;
+		unit /= 10;
+	}
+	*ret_thousandths = thousandths;
+	return 0;
+}
+
 int
 util_parse_seconds(struct slice s, int64_t *ret_ms)
 {
-	static const uint64_t units[] = { 0, 100, 10, 1 };
 	const char *point = s.len > 0 ? memchr(s.data, '.', s.len) : NULL;
-	uint64_t seconds, part = 0;
+	int64_t thousandths = 0;
+	uint64_t seconds;
 	int r;
 
 	if (point) {
@@ -109,17 +131,17 @@ util_parse_seconds(struct slice s, int64_t *ret_ms)
 			(size_t)(s.data + s.len - point - 1) };
 
 		s.len = (size_t)(point - s.data);
-		if (fraction.len > 3)
-			fraction.len = 3;
-		r = util_parse_number(fraction, 0, 999, &part);
+		r = parse_thousandths(fraction, &thousandths);
 		if (r < 0)
 			return r;
-		part *= units[fraction.len];
 	}
-	r = util_parse_number(s, 0, 24 * 3600, &seconds);
-	if (r == 0)
-		*ret_ms = (int64_t)(seconds * 1000 + part);
-	return r;
+	r = util_parse_number(s, 0, SECONDS_MAX, &seconds);
+	if (r < 0)
+		return r;
+	if (seconds == SECONDS_MAX && thousandths > 0)
+		return -ERANGE;
+	*ret_ms = (int64_t)seconds * 1000 + thousandths;
+	return 0;
 }
 
 int64_t

@@ -165,6 +165,7 @@ check_padded(const struct attempt *whole, struct slice head, size_t len,
 	a = try_head(slice_between(head.data, blank), padding,
 		slice_between(blank, head.data + head.len));
 	assert(a.len == len && a.status == status);
+	check_cut((struct slice){ a.head, len }, len - 1);
 	free(a.head);
 }
 

@@ -9,8 +9,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The pool of Linux when nobody has set another. */
@@ -33,6 +35,14 @@ take_file(struct slice *input)
 	return file;
 }
 
+/* The file has one line, and that has its end. */
+static bool
+is_line(struct slice file)
+{
+	return file.len > 0 &&
+	       memchr(file.data, '\n', file.len) == file.data + file.len - 1;
+}
+
 /* A range says itself when it is written again, and nothing when its end is missing. */
 static void
 check_range(struct slice file, uint16_t first, uint16_t last)
@@ -41,6 +51,7 @@ check_range(struct slice file, uint16_t first, uint16_t last)
 	uint16_t first_again, last_again;
 	int len = snprintf(text, sizeof(text), "%u\t%u\n", first, last);
 
+	assert(is_line(file));
 	assert(first >= 1 && first <= last);
 	assert(procnet_parse_range(text, (size_t)len, &first_again, &last_again) == 0);
 	assert(first_again == first && last_again == last);
@@ -65,12 +76,62 @@ parse_range(struct slice file, uint16_t *ret_first, uint16_t *ret_last)
 	*ret_last = last;
 }
 
+/* A number as strtoul() reads it, which would also take white space and signs. */
+static unsigned long
+read_port(const char **at)
+{
+	unsigned long port;
+	char *end;
+
+	assert(**at >= '0' && **at <= '9');
+	port = strtoul(*at, &end, 10);
+	assert(port <= UINT16_MAX);
+	*at = end;
+	return port;
+}
+
+/* Mark the ports of a list that was taken; its newline is where strtoul() stops. */
+static void
+mark_ports(bool *reserved, const char *at)
+{
+	unsigned long first, last;
+
+	do {
+		first = last = read_port(&at);
+		if (*at == '-') {
+			at++;
+			last = read_port(&at);
+		}
+		assert(first <= last);
+		memset(reserved + first, true, last - first + 1);
+	} while (*at++ == ',');
+	assert(at[-1] == '\n');
+}
+
+/* The ports that a list takes out of the pool are those it names, and no others. */
+static void
+check_reserved(const struct usage *usage, struct slice file)
+{
+	static bool reserved[USAGE_PORTS];
+	uint32_t count = 0;
+
+	memset(reserved, false, sizeof(reserved));
+	if (file.len > 1)
+		mark_ports(reserved, file.data);
+	for (uint32_t port = usage->range_first; port <= usage->range_last; port++) {
+		assert(usage_in_pool(usage, (uint16_t)port) == !reserved[port]);
+		count += reserved[port];
+	}
+	assert(usage->reserved == count);
+}
+
 /* Ports that are reserved twice are reserved; a list without its end is no list. */
 static void
 check_list(const struct usage *usage, struct slice file)
 {
 	static struct usage again;
 
+	assert(file.len == 0 || is_line(file));
 	memcpy(&again, usage, sizeof(again));
 	assert(procnet_parse_reserved(&again, file.data, file.len) == 0);
 	/* The struct has no padding that could differ. */
@@ -95,8 +156,10 @@ check_pool(struct slice range, struct slice reserved)
 	totals = usage_sum(&usage);
 	assert(totals.total + usage.reserved == (uint32_t)last - first + 1);
 	assert(totals.used == 0);
-	if (r == 0)
+	if (r == 0) {
+		check_reserved(&usage, reserved);
 		check_list(&usage, reserved);
+	}
 }
 
 /* A number that is found has its label and its name before it, and its line's end behind.

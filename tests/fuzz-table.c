@@ -53,6 +53,19 @@ check_consumed(const struct scan *scan, const char *buf, size_t len)
 	assert(scan->usage.rows == count_newlines(buf, consumed));
 }
 
+/* No port is held that the pool lacks, none is held by TCP in one bitmap only. */
+static void
+check_bitmaps(const struct usage *usage)
+{
+	for (int i = 0; i < USAGE_WORDS; i++) {
+		uint64_t tcp = usage->held[USAGE_TCP].words[i];
+		uint64_t udp = usage->held[USAGE_UDP].words[i];
+
+		assert(((tcp | udp) & ~usage->pool.words[i]) == 0);
+		assert((usage->held_beyond_time_wait.words[i] & ~tcp) == 0);
+	}
+}
+
 static void
 check_totals(const struct usage *usage)
 {
@@ -83,6 +96,7 @@ scan_whole(struct scan *scan, enum usage_protocol protocol, const char *buf, siz
 		return;
 	}
 	check_consumed(scan, buf, len);
+	check_bitmaps(&scan->usage);
 	check_totals(&scan->usage);
 }
 

@@ -296,8 +296,9 @@ hold(char *argv[])
 }
 
 /*
- * --- talk HOST PORT [piece=N] [pause-ms=N] [half-close] [reset]: standard input to it,
- * its answer to standard output; how it ended ("closed", "ECONNRESET") to standard error
+ * --- talk HOST PORT [piece=N] [pause-ms=N] [half-close] [reset] [whole]: standard input
+ * to it, its answer to standard output; how it ended ("closed", "ECONNRESET", "whole") to
+ * standard error
  * -------------------------
  */
 
@@ -306,6 +307,7 @@ struct manner {
 	long pause_ms;	 /* between them */
 	bool half_close; /* after the last one */
 	bool reset;	 /* do not wait for the answer */
+	bool whole;	 /* close when the answer is whole, as most clients do */
 };
 
 static struct manner
@@ -322,6 +324,8 @@ manner(char *argv[])
 			m.half_close = true;
 		else if (strcmp(*argv, "reset") == 0)
 			m.reset = true;
+		else if (strcmp(*argv, "whole") == 0)
+			m.whole = true;
 		else
 			errx(2, "no such manner: %s", *argv);
 	}
@@ -355,6 +359,34 @@ send_in_pieces(int fd, const char *data, size_t len, const struct manner *m)
 	}
 }
 
+/* Is all there that Content-Length promised? The answer ends with a NUL. */
+static bool
+is_whole(const char *answer, size_t len)
+{
+	const char *length = strstr(answer, "Content-Length: ");
+	const char *content = strstr(answer, "\r\n\r\n");
+
+	return length && content &&
+	       len >= (size_t)(content + 4 - answer) + strtoul(length + 16, NULL, 10);
+}
+
+/* The answer to standard output. Returns how it ended. */
+static const char *
+read_answer(int fd, bool until_whole)
+{
+	static char answer[1 << 20];
+	size_t len = 0;
+	ssize_t n;
+
+	while ((n = read(fd, answer + len, sizeof(answer) - 1 - len)) > 0) {
+		fwrite(answer + len, 1, (size_t)n, stdout);
+		len += (size_t)n;
+		if (until_whole && is_whole(answer, len))
+			return "whole";
+	}
+	return n == 0 ? "closed" : strerrorname_np(errno);
+}
+
 static int
 talk(char *argv[])
 {
@@ -365,7 +397,6 @@ talk(char *argv[])
 	size_t len = read_all(STDIN_FILENO, data, sizeof(data));
 	int fd = open_socket(&to, SOCK_STREAM);
 	const int on = 1;
-	ssize_t n;
 
 	/* Each piece is to travel alone. Void, and harmless, on a UNIX socket. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -377,9 +408,7 @@ talk(char *argv[])
 	}
 	if (m.half_close)
 		shutdown(fd, SHUT_WR);
-	while ((n = read(fd, data, sizeof(data))) > 0)
-		fwrite(data, 1, (size_t)n, stdout);
-	fprintf(stderr, "%s\n", n == 0 ? "closed" : strerrorname_np(errno));
+	fprintf(stderr, "%s\n", read_answer(fd, m.whole));
 	return 0;
 }
 
@@ -461,16 +490,10 @@ scrape_once(const struct address *to, int64_t timeout_us)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	if (connect(fd, (const struct sockaddr *)&to->storage, to->len) == 0 &&
 		send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0) {
-		const char *length, *content;
-
 		while ((n = read(fd, data + len, sizeof(data) - 1 - len)) > 0) {
 			len += (size_t)n;
 			data[len] = '\0';
-			length = strstr(data, "Content-Length: ");
-			content = strstr(data, "\r\n\r\n");
-			if (length && content &&
-				len >= (size_t)(content + 4 - data) +
-						strtoul(length + 16, NULL, 10))
+			if (is_whole(data, len))
 				break;
 		}
 	}

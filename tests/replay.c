@@ -24,14 +24,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char current[PATH_MAX];
 static size_t replayed;
 
-/* The sanitizers shall also take the abort() of a failed assertion for a death, ... */
+/*
+ * A report helps only with the name of its input. Failed assertions end in abort(), which
+ * is none of the sanitizer's deaths unless it is told so, ...
+ */
 const char *
 __asan_default_options(void)
 {
 	return "handle_abort=1";
 }
 
-/* ... because a report helps only with the name of its input. */
+/* ... and gcc has a library of its own for undefined behaviour, which knows no callback.
+ */
+const char *
+__ubsan_default_options(void)
+{
+	return "abort_on_error=1:print_stacktrace=1";
+}
+
 static void
 name_current(void)
 {
