@@ -33,7 +33,7 @@ enum {
 	/* Beside held connections: standard ones, log, epoll, one to accept, some for
 	 * libraries. */
 	SPARE_DESCRIPTORS = 16,
-	LISTENER = 1 << 16, /* event numbers from here on are listening sockets */
+	LISTENER = HOLD_MAX, /* event numbers from here on are listening sockets */
 };
 
 /* The states whose connections may be given up for a new one, cheapest loss first. */

@@ -127,10 +127,10 @@ build() {
     local below="$order" module included
     for module in $order; do
         below=${below#*"$module"}
-        for included in $(sed -nE 's/^#include "([a-z-]+)\.h"$/\1/p' "$ROOT/$module.c" "$ROOT/$module.h" 2>/dev/null); do
+        while read -r included; do
             [ "$included" = "$module" ] || [[ " $below " == *" $included "* ]] ||
                 fail "$module includes $included, which is not below it"
-        done
+        done < <(sed -nE 's/^#include "([a-z-]+)\.h"$/\1/p' "$ROOT/$module.c" "$ROOT/$module.h" 2>/dev/null)
     done
     # And no module is missing from that list.
     [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT" && basename -s .c -- *.c | sort)" ]

@@ -79,8 +79,8 @@ OPTIONS
     stop_all
 
     ns_create
-    METRICS_SIDECAR_LISTEN_ADDRESS=127.0.0.1:9997,[::1]:9996 METRICS_SIDECAR_PORT=9998 start_server
-    run ns curl -s -o /dev/null -o /dev/null -w '%{http_code}' http://127.0.0.1:9997/metrics http://[::1]:9996/metrics
+    METRICS_SIDECAR_LISTEN_ADDRESS='127.0.0.1:9997,[::1]:9996' METRICS_SIDECAR_PORT=9998 start_server
+    run ns curl -s -o /dev/null -o /dev/null -w '%{http_code}' http://127.0.0.1:9997/metrics 'http://[::1]:9996/metrics'
     assert_output 200200
     run ns curl -s http://127.0.0.1:9998/metrics
     assert_failure
