@@ -21,6 +21,7 @@ test_needs='
 bats                                bats
 /usr/lib/bats/bats-assert/load.bash bats-assert
 /usr/lib/bats/bats-support/load.bash bats-support
+/etc/protocols                      netbase
 cmp                                 diffutils
 curl                                curl
 ip                                  iproute2
