@@ -46,18 +46,11 @@ usr/bin/tcpserver                   ucspi-tcp
 usr/bin/prometheus                  prometheus
 usr/bin/promtool                    prometheus
 '
-# Libraries of those.
-library_needs='
-libwrap.so.0                        libwrap0
-libtirpc.so.3                       libtirpc3
-'
-
 # Is what $1 names there?
 has() {
     case $1 in
     '<'*) printf '#include %s\n' "$1" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
     /*) [ -e "$1" ] ;;
-    *.so.*) ldconfig -p 2>/dev/null | grep -q "$1" || /sbin/ldconfig -p 2>/dev/null | grep -q "$1" ;;
     usr/*) [ -x "$unpacked/$1" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
@@ -97,16 +90,28 @@ install_packages() {
     apt install -y --no-install-recommends "$@" >/dev/null
 }
 
+# The libraries that an archive says it depends on, by the names of this distribution.
+libraries_of() {
+    dpkg-deb -f "$1" Depends | tr ',' '\n' | sed -nE 's/^ *(lib[a-z0-9.+-]+).*/\1/p'
+}
+
 unpack_packages() {
     echo "deps.sh: unpacking $* below $unpacked" >&2
     refresh
     mkdir -p "$unpacked/archives"
     for package; do
-        (cd "$unpacked/archives" && apt-get -qq download "$package" >/dev/null 2>&1) &&
-            dpkg -x "$unpacked/archives/$package"_*.deb "$unpacked" ||
-            echo "deps.sh: unpack $package: failed" >&2
+        (cd "$unpacked/archives" && apt-get -qq download "$package" >/dev/null 2>&1) ||
+            echo "deps.sh: download $package: failed" >&2
+    done
+    for archive in "$unpacked"/archives/*.deb; do
+        dpkg -x "$archive" "$unpacked" || echo "deps.sh: unpack $archive: failed" >&2
+        for library in $(libraries_of "$archive"); do
+            dpkg -s "$library" >/dev/null 2>&1 || libraries="${libraries:-} $library"
+        done
     done
     rm -rf "$unpacked/archives"
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "${libraries:-}" ] || install_packages $libraries
 }
 
 packages=
@@ -115,7 +120,7 @@ for group; do
     case $group in
     build) packages="$packages $(missing "$build_needs")" ;;
     test)
-        packages="$packages $(missing "$test_needs") $(missing "$library_needs")"
+        packages="$packages $(missing "$test_needs")"
         to_unpack=$(missing "$unpack_needs")
         ;;
     lint) packages="$packages $(missing "$lint_needs")" ;;
