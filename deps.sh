@@ -92,7 +92,7 @@ install_packages() {
 
 # The libraries that an archive says it depends on, by the names of this distribution.
 libraries_of() {
-    dpkg-deb -f "$1" Depends | tr ',' '\n' | sed -nE 's/^ *(lib[a-z0-9.+-]+).*/\1/p'
+    dpkg-deb -f "$1" Depends | tr ',' '\n' | sed -nE 's/^ *(lib[a-z0-9.+-]+).*/\1/p' | grep -v '^libjs-'
 }
 
 unpack_packages() {
