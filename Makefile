@@ -18,10 +18,12 @@ FUZZ_S ?= 60
 
 # STATIC=1 makes one static file: with musl where musl-gcc is, else with the C library of the machine.
 STATIC ?= 0
-MUSL := $(if $(filter 1,$(STATIC)),$(if $(filter default,$(origin CC)),$(shell command -v musl-gcc)))
-ifneq ($(MUSL),)
+ifeq ($(STATIC)$(origin CC),1default)
+ifneq ($(shell command -v musl-gcc),)
 CC := musl-gcc
 endif
+endif
+MUSL := $(findstring musl,$(CC))
 
 # SYSTEMD=0 leaves libsystemd out; so do a static file, which could not load it, and a machine without its header.
 has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo 1 || echo 0)

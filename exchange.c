@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -39,17 +40,23 @@ exchange_set_deadline(int64_t deadline_ms)
 	struct sigaction action = { .sa_handler = on_alarm };
 	int64_t left = deadline_ms - util_now_ms();
 	struct itimerval timer = { .it_interval.tv_usec = TICK_MS * 1000 };
+	sigset_t alarm_only;
 
 	if (left < 1)
 		left = 1; /* 0 would switch it off */
-	timer.it_value.tv_sec = left / 1000;
-	timer.it_value.tv_usec = left % 1000 * 1000;
+	timer.it_value.tv_sec = (time_t)(left / 1000);
+	timer.it_value.tv_usec = (suseconds_t)(left % 1000 * 1000);
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGALRM, &action, NULL);
+	/* It may have been blocked by whoever started us. */
+	sigemptyset(&alarm_only);
+	sigaddset(&alarm_only, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &alarm_only, NULL);
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* Returns 0 when there is something to read, -ETIMEDOUT, or -errno. */
+/* Returns 0 when there is something to read, even past the time, -ETIMEDOUT, or -errno.
+ */
 static int
 wait_readable(int fd, int64_t until_ms)
 {
@@ -59,13 +66,15 @@ wait_readable(int fd, int64_t until_ms)
 		int64_t left = until_ms - util_now_ms();
 		int n;
 
-		if (ticks > 0 || left <= 0)
+		if (ticks > 0)
 			return -ETIMEDOUT;
-		n = poll(&pollfd, 1, (int)left);
+		n = poll(&pollfd, 1, left > 0 ? (int)left : 0);
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return -errno;
+		if (n == 0 && left <= 0)
+			return -ETIMEDOUT;
 	}
 }
 
@@ -140,19 +149,24 @@ drain(int fd, int64_t until_ms, size_t *drained)
 	return n != -ETIMEDOUT;
 }
 
+static bool
+is_one_socket(int in, int out)
+{
+	struct stat a, b;
+
+	return fstat(in, &a) == 0 && fstat(out, &b) == 0 && S_ISSOCK(a.st_mode) &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 void
-exchange_finish(int fd)
+exchange_finish(int in, int out)
 {
 	int64_t now = util_now_ms();
 	size_t drained = 0;
-	int type;
-	socklen_t len = sizeof(type);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-		return;
-	if (drain(fd, now + PEER_CLOSES_MS, &drained))
+	if (!is_one_socket(in, out) || drain(in, now + PEER_CLOSES_MS, &drained))
 		return;
 	/* Closing first costs a TIME_WAIT, but this client may be reading to the end. */
-	shutdown(fd, SHUT_WR);
-	drain(fd, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
+	shutdown(in, SHUT_WR);
+	drain(in, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
 }

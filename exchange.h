@@ -33,10 +33,11 @@ ssize_t exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 int exchange_write(int fd, const char *data, size_t len);
 
 /*
- * Let the peer of a socket close first, for a bounded time and a bounded number of bytes:
- * its last bytes are read, lest our close be a reset that takes the response with it, and
- * TIME_WAIT stays on its side. Does nothing for a pipe.
+ * Where both descriptors are one socket, let its peer close first, for a bounded time and
+ * a bounded number of bytes: its last bytes are read, lest our close be a reset that
+ * takes the response with it, and TIME_WAIT stays on its side. Does nothing for other
+ * pairs: their ends close by themselves.
  */
-void exchange_finish(int fd);
+void exchange_finish(int in, int out);
 
 #endif

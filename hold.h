@@ -27,8 +27,8 @@ enum hold_state {
 };
 
 enum {
-	HOLD_MAX = 4096, /* at 64 bytes each: 256 KiB of address space, touched as it is
-			    used */
+	HOLD_MAX = 4096, /* below 64 bytes each: 256 KiB of address space, touched as it
+			    is used */
 };
 
 struct hold_connection {

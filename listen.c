@@ -237,12 +237,10 @@ listen_find(struct listen_found *ret_found)
 		return sort_passed(passed, ret_found);
 	if (!is_service_socket(STDIN_FILENO))
 		return 0;
-	if (is_listening(STDIN_FILENO)) {
+	if (is_listening(STDIN_FILENO))
 		add_listening(ret_found, STDIN_FILENO);
-	} else {
+	else
 		ret_found->role = LISTEN_ROLE_INETD;
-		ret_found->connection = STDIN_FILENO;
-	}
 	return 0;
 }
 

@@ -46,7 +46,7 @@ enum listen_role {
 /* Who started us, with what. */
 struct listen_found {
 	enum listen_role role;
-	int connection; /* the descriptor, for the roles with one connection */
+	int connection; /* the descriptor, for LISTEN_ROLE_SYSTEMD */
 	struct listen_socket sockets[LISTEN_MAX]; /* for LISTEN_ROLE_PASSED */
 	size_t count;
 };

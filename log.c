@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -41,7 +42,7 @@ enum sink {
 	SINK_NONBLOCKING, /* written as it is: a file, or a pipe opened anew */
 	SINK_POLLED,	  /* a pipe of somebody else: asked first */
 	SINK_SOCKET,
-	SINK_SYSLOG,
+	SINK_SYSLOG, /* a datagram for each message */
 };
 
 static struct shared not_shared;
@@ -72,18 +73,19 @@ is_same_socket(const struct stat *st, int fd)
 
 /*
  * Standard error is the client: nothing may be written there, by nobody, not even by the
- * C library when it gives up.
+ * C library when it gives up. syslog(3) is not used, because it waits for a daemon that
+ * does not read.
  */
 static void
 use_syslog(void)
 {
-	int fd = open("/", O_PATH | O_CLOEXEC);
+	int nowhere = open("/", O_PATH | O_CLOEXEC);
 
-	openlog("metrics-sidecar", LOG_PID | LOG_NDELAY, LOG_DAEMON);
 	sink = SINK_SYSLOG;
-	if (fd >= 0) {
-		dup2(fd, STDERR_FILENO);
-		close(fd);
+	sink_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (nowhere >= 0) {
+		dup2(nowhere, STDERR_FILENO);
+		close(nowhere);
 	}
 }
 
@@ -180,10 +182,23 @@ may_say(const char *message, size_t len, uint32_t *ret_left_out)
 }
 
 static ssize_t
+send_to_syslog(const char *line, size_t len)
+{
+	static const struct sockaddr_un daemon = { .sun_family = AF_UNIX,
+		.sun_path = "/dev/log" };
+
+	/* By name each time: the daemon may have been started again. */
+	return sendto(sink_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL,
+		(const struct sockaddr *)&daemon, sizeof(daemon));
+}
+
+static ssize_t
 write_line(const char *line, size_t len)
 {
 	struct pollfd pollfd = { .fd = sink_fd, .events = POLLOUT };
 
+	if (sink == SINK_SYSLOG)
+		return send_to_syslog(line, len);
 	if (sink == SINK_SOCKET)
 		return send(sink_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sink == SINK_POLLED &&
@@ -201,12 +216,25 @@ written(int n, size_t size)
 	return (size_t)n < size ? (size_t)n : size - 1;
 }
 
+/* syslog wants facility and severity first (RFC 3164 section 4.1.1), and a process id. */
+static size_t
+begin_line(char *line, size_t size)
+{
+	int n = sink == SINK_SYSLOG ? snprintf(line, size, "<%d>metrics-sidecar[%d]: ",
+					      LOG_DAEMON | LOG_NOTICE, (int)getpid())
+				    : snprintf(line, size, "metrics-sidecar: ");
+
+	return written(n, size);
+}
+
 static void
 say(const char *message, uint32_t left_out)
 {
 	char line[LOG_LINE_MAX];
 	const size_t room = sizeof(line) - 1; /* for the newline */
-	size_t len = written(snprintf(line, room, "metrics-sidecar: %s", message), room);
+	size_t len = begin_line(line, room);
+
+	len += written(snprintf(line + len, room - len, "%s", message), room - len);
 
 	if (left_out > 0)
 		len += written(snprintf(line + len, room - len, " (%u more times since)",
@@ -239,10 +267,6 @@ log_message(const char *format, ...)
 		if (message[i] < ' ' || message[i] > '~')
 			message[i] = '?';
 	}
-	if (!may_say(message, len, &left_out))
-		return;
-	if (sink == SINK_SYSLOG)
-		syslog(LOG_NOTICE, "%s", message);
-	else
+	if (may_say(message, len, &left_out))
 		say(message, left_out);
 }

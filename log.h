@@ -7,7 +7,7 @@
  * at most once in ten seconds, by this process and all it forked; what was left out is
  * counted and said later.
  *
- * Source: inetd(8), pipe(7) (PIPE_BUF), sd-daemon(3).
+ * Source: inetd(8), pipe(7) (PIPE_BUF), RFC 3164 (syslog).
  */
 #ifndef LOG_H
 #define LOG_H

@@ -54,7 +54,7 @@ manager_listen_fds(void)
 	bool passed = getenv("LISTEN_FDS") != NULL;
 	int count = lib.listen_fds ? lib.listen_fds(1) : 0;
 
-	if (count == 0 && passed)
+	if (count == 0 && passed && lib.listen_fds)
 		log_message(
 			"take passed sockets: LISTEN_PID is not this process: ignored");
 	return count;

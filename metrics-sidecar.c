@@ -72,8 +72,10 @@ struct answer {
 static const char *
 describe_error(int error)
 {
-	return error == -EBADMSG ? "not in the format the kernel writes"
-				 : strerror(-error);
+	if (error == -EBADMSG)
+		return "not in the format the kernel writes";
+	/* The alarm of the deadline is what interrupts. */
+	return error == -EINTR ? "deadline passed" : strerror(-error);
 }
 
 /*
@@ -241,12 +243,15 @@ static int
 serve(const struct options *options, const struct job *job)
 {
 	static char head[HTTP_HEAD_ROOM];
+	const int64_t deadline_ms = job->accepted_ms + options->timeout_s * 1000;
 	ssize_t len;
 	int r;
 
-	exchange_set_deadline(job->accepted_ms + options->timeout_s * 1000);
+	exchange_set_deadline(deadline_ms);
+	/* The supervisor has seen the whole head; it may have queued since. */
 	len = exchange_read(job->in, head, sizeof(head),
-		job->accepted_ms + SUPERVISOR_HEAD_MS, http_head_is_ready);
+		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS,
+		http_head_is_ready);
 	if (len == 0)
 		return EXIT_SUCCESS; /* a client that came to see whether the port is open
 				      */
@@ -262,7 +267,7 @@ serve(const struct options *options, const struct job *job)
 	/* The supervisor waits for the client to close; a process would be too dear for
 	 * that. */
 	if (!job->supervised)
-		exchange_finish(job->in);
+		exchange_finish(job->in, job->out);
 	return EXIT_SUCCESS;
 }
 
@@ -355,7 +360,8 @@ word_refusal(char *data, size_t size, enum http_status status)
 static int
 supervise(const struct options *options, struct listen_found *found, struct job *ret_job)
 {
-	static char late[RESPONSE_HEAD_MAX], busy[RESPONSE_HEAD_MAX];
+	static char late[RESPONSE_HEAD_MAX], torn[RESPONSE_HEAD_MAX],
+		busy[RESPONSE_HEAD_MAX];
 	bool passed = found->role == LISTEN_ROLE_PASSED;
 	const struct supervisor_config config = {
 		.sockets = found->sockets,
@@ -366,6 +372,7 @@ supervise(const struct options *options, struct listen_found *found, struct job 
 		.idle_exit_ms = passed ? options->idle_exit_s * 1000 : 0,
 		.head_is_ready = http_head_is_ready,
 		.late = word_refusal(late, sizeof(late), HTTP_REQUEST_TIMEOUT),
+		.torn = word_refusal(torn, sizeof(torn), HTTP_BAD_REQUEST),
 		.busy = word_refusal(busy, sizeof(busy), HTTP_UNAVAILABLE),
 	};
 	int r;

@@ -191,14 +191,6 @@ set_defaults(struct options *options)
 	gethostname(options->pod_name, sizeof(options->pod_name) - 1);
 }
 
-/* Another procfs may be another namespace's; netlink always asks about ours. */
-static bool
-is_contradiction(const struct options *options)
-{
-	return options->source == PORTS_SOURCE_SOCK_DIAG &&
-	       strcmp(options->procfs, DEFAULT_PROCFS) != 0;
-}
-
 /* An empty variable is as good as none. */
 static void
 take_environment(struct options *options)
@@ -212,12 +204,6 @@ take_environment(struct options *options)
 			specs[i].take(options, &specs[i], value, &reason) < 0)
 			log_message("use %s=%.64s: %s: default used", specs[i].variable,
 				value, text);
-	}
-	if (is_contradiction(options)) {
-		log_message(
-			"use METRICS_SIDECAR_SOURCE=sock_diag: METRICS_SIDECAR_PROCFS is "
-			"set: auto used");
-		options->source = PORTS_SOURCE_AUTO;
 	}
 }
 
@@ -249,6 +235,21 @@ take_option(struct options *options, const struct spec *spec, const char *value,
 	return -EINVAL;
 }
 
+/* Word what getopt_long() stumbled over. */
+static void
+describe_unknown(int result, char *argv[], struct buf *message)
+{
+	bool is_long = optopt < SPECS;
+
+	if (result == ':')
+		buf_printf(message, "use %.64s: argument missing", argv[optind - 1]);
+	else if (!is_long)
+		buf_printf(message, "use -%c: no such option", optopt);
+	else
+		buf_printf(message, "use %.64s: %s", argv[optind - 1],
+			optopt ? "no argument expected" : "no such option");
+}
+
 static int
 take_arguments(struct options *options, int argc, char *argv[], struct buf *message)
 {
@@ -259,8 +260,7 @@ take_arguments(struct options *options, int argc, char *argv[], struct buf *mess
 	opterr = 0;
 	while ((i = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
 		if (i == ':' || i == '?') {
-			buf_printf(message, "use %.64s: %s", argv[optind - 1],
-				i == ':' ? "argument missing" : "no such option");
+			describe_unknown(i, argv, message);
 			return -EINVAL;
 		}
 		if (take_option(options, &specs[i], optarg, message) < 0)
@@ -270,38 +270,64 @@ take_arguments(struct options *options, int argc, char *argv[], struct buf *mess
 		buf_printf(message, "use %.64s: no argument expected", argv[optind]);
 		return -EINVAL;
 	}
-	if (is_contradiction(options)) {
-		buf_printf(message, "use --source=sock_diag: another --path.procfs "
-				    "than " DEFAULT_PROCFS " is read as files only");
+	return 0;
+}
+
+/* A bad option is an error, a bad variable is not. Returns 0 or -EINVAL. */
+static int
+settle_source(struct options *options, enum ports_source variable, struct buf *message)
+{
+	bool is_option = options->source != PORTS_SOURCES;
+
+	if (!is_option)
+		options->source = variable;
+	/* Another procfs may be another namespace's; netlink always asks about ours. */
+	if (options->source != PORTS_SOURCE_SOCK_DIAG ||
+		strcmp(options->procfs, DEFAULT_PROCFS) == 0)
+		return 0;
+	if (is_option) {
+		buf_printf(message,
+			"use --source=sock_diag: another procfs than " DEFAULT_PROCFS
+			" is read as files only");
 		return -EINVAL;
 	}
+	log_message("use METRICS_SIDECAR_SOURCE=sock_diag: another procfs "
+		    "than " DEFAULT_PROCFS " is read as files only: auto used");
+	options->source = PORTS_SOURCE_AUTO;
 	return 0;
+}
+
+/* Addresses add up, but those of the arguments replace those of the environment. */
+static void
+settle_addresses(struct options *options, const struct options *environment)
+{
+	char address[sizeof(":65535")];
+
+	if (options->address_count > 0)
+		return;
+	memcpy(options->addresses, environment->addresses, sizeof(options->addresses));
+	options->address_count = environment->address_count;
+	if (options->address_count > 0)
+		return;
+	snprintf(address, sizeof(address), ":%u", options->port);
+	listen_parse_address(slice_of(address), &options->addresses[0]);
+	options->address_count = 1;
 }
 
 int
 options_parse(struct options *ret_options, int argc, char *argv[], struct buf *message)
 {
 	struct options options, environment;
-	char address[sizeof(":65535")];
 
 	set_defaults(&options);
 	take_environment(&options);
 	environment = options;
-	/* Addresses add up, but those of the arguments replace those of the environment.
-	 */
 	options.address_count = 0;
-	if (take_arguments(&options, argc, argv, message) < 0)
+	options.source = PORTS_SOURCES; /* none yet */
+	if (take_arguments(&options, argc, argv, message) < 0 ||
+		settle_source(&options, environment.source, message) < 0)
 		return -EINVAL;
-	if (options.address_count == 0) {
-		memcpy(options.addresses, environment.addresses,
-			sizeof(options.addresses));
-		options.address_count = environment.address_count;
-	}
-	if (options.address_count == 0) {
-		snprintf(address, sizeof(address), ":%u", options.port);
-		listen_parse_address(slice_of(address), &options.addresses[0]);
-		options.address_count = 1;
-	}
+	settle_addresses(&options, &environment);
 	*ret_options = options;
 	return 0;
 }

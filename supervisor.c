@@ -5,11 +5,13 @@
 #include "manager.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -73,6 +75,8 @@ const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES] = {
 	[SUPERVISOR_EVICTED] = "evicted",
 	[SUPERVISOR_REFUSED] = "refused",
 };
+
+static const struct slice no_word;
 
 static volatile sig_atomic_t told_to_stop;
 
@@ -145,7 +149,10 @@ back_off(struct backoff *backoff)
 static void
 pause_for(const struct supervisor *s, int64_t ms)
 {
-	struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
+	struct timespec time = {
+		.tv_sec = (time_t)(ms / 1000),
+		.tv_nsec = (long)(ms % 1000 * 1000000),
+	};
 
 	ppoll(NULL, 0, &time, &s->wait_mask);
 }
@@ -165,32 +172,46 @@ reset_connection(int fd)
 static void
 turn_away(int fd, struct slice word)
 {
-	send(fd, word.data, word.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (word.len > 0)
+		send(fd, word.data, word.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	reset_connection(fd);
 }
 
+/*
+ * Take the connection out of the epoll set. close() would do that only when no child that
+ * was just forked has a copy; until then its events would be taken for those of the
+ * slot's next holder.
+ */
 static void
-free_slot(struct supervisor *s, struct hold_connection *c)
+unwatch(struct supervisor *s, const struct hold_connection *c)
 {
-	c->fd = -1;
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+}
+
+/* Close what is over, without a reset, and free its slot; it has been counted. */
+static void
+close_quietly(struct supervisor *s, struct hold_connection *c)
+{
+	unwatch(s, c);
+	close(c->fd);
+	hold_move(&s->hold, c, HOLD_FREE);
+}
+
+/* The same with a reset, and perhaps a word before it. */
+static void
+cut_off(struct supervisor *s, struct hold_connection *c, struct slice word)
+{
+	unwatch(s, c);
+	turn_away(c->fd, word);
 	hold_move(&s->hold, c, HOLD_FREE);
 }
 
 static void
-drop(struct supervisor *s, struct hold_connection *c, enum supervisor_outcome outcome)
+drop(struct supervisor *s, struct hold_connection *c, enum supervisor_outcome outcome,
+	struct slice word)
 {
 	s->outcomes[outcome]++;
-	reset_connection(c->fd);
-	free_slot(s, c);
-}
-
-static void
-drop_with_word(struct supervisor *s, struct hold_connection *c,
-	enum supervisor_outcome outcome, struct slice word)
-{
-	s->outcomes[outcome]++;
-	turn_away(c->fd, word);
-	free_slot(s, c);
+	cut_off(s, c, word);
 }
 
 /* Returns false when there is nobody to give up. */
@@ -202,14 +223,10 @@ evict_oldest(struct supervisor *s)
 
 		if (!c)
 			continue;
-		if (c->state == HOLD_HEAD) {
-			drop(s, c, SUPERVISOR_EVICTED);
-		} else {
-			/* It has been counted when it was answered; what is under way
-			 * still gets there. */
-			close(c->fd);
-			free_slot(s, c);
-		}
+		if (c->state == HOLD_HEAD)
+			drop(s, c, SUPERVISOR_EVICTED, no_word);
+		else
+			close_quietly(s, c); /* what is under way still gets there */
 		return true;
 	}
 	return false;
@@ -237,21 +254,30 @@ watch(struct supervisor *s, int fd, uint64_t number)
 }
 
 static void
-unwatch(struct supervisor *s, int fd)
-{
-	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-}
-
-static void
 queue_connection(struct supervisor *s, struct hold_connection *c)
 {
 	if (hold_count(&s->hold, HOLD_READY) >= SUPERVISOR_QUEUE_MAX) {
-		drop_with_word(s, c, SUPERVISOR_REFUSED, s->config->busy);
+		drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 		return;
 	}
-	unwatch(s, c->fd);
+	unwatch(s, c);
 	c->deadline_ms = c->accepted_ms + s->config->timeout_ms;
 	hold_move(&s->hold, c, HOLD_READY);
+}
+
+/*
+ * The client has said all it will, and that is no head. What it said is taken first: with
+ * input unread, close() would be a reset. The client's own end came before ours, so
+ * TIME_WAIT stays with it.
+ */
+static void
+refuse_torn(struct supervisor *s, struct hold_connection *c)
+{
+	recv(c->fd, s->peek, sizeof(s->peek), MSG_DONTWAIT);
+	send(c->fd, s->config->torn.data, s->config->torn.len,
+		MSG_DONTWAIT | MSG_NOSIGNAL);
+	s->outcomes[SUPERVISOR_FAILED]++;
+	close_quietly(s, c);
 }
 
 /* Look whether the head is there; `ended` when no more bytes will come. */
@@ -262,10 +288,14 @@ examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n < 0 && errno != ECONNRESET)
+		log_message("look at connection: %s", strerror(errno));
 	if (n <= 0)
-		drop(s, c, SUPERVISOR_FAILED);
-	else if (ended || s->config->head_is_ready(s->peek, (size_t)n))
+		drop(s, c, SUPERVISOR_FAILED, no_word);
+	else if (s->config->head_is_ready(s->peek, (size_t)n))
 		queue_connection(s, c);
+	else if (ended)
+		refuse_torn(s, c);
 }
 
 static int64_t
@@ -299,18 +329,17 @@ hold_connection(struct supervisor *s, int fd)
 	examine_head(s, c, false);
 	if (c->state == HOLD_HEAD && watch(s, fd, index_of(s, c)) < 0) {
 		log_message("watch connection: %s", strerror(errno));
-		drop_with_word(s, c, SUPERVISOR_REFUSED, s->config->busy);
+		drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 	}
 }
 
-/* accept(2): errors of the new connection, not of ours. */
+/* accept(2): errors of the new connection, not of our socket. */
 static bool
 is_peer_error(int error)
 {
 	return error == ECONNABORTED || error == EINTR || error == EPROTO ||
 	       error == ENETDOWN || error == ENETUNREACH || error == EHOSTDOWN ||
-	       error == EHOSTUNREACH || error == ENOPROTOOPT || error == ENONET ||
-	       error == EOPNOTSUPP || error == EPERM;
+	       error == EHOSTUNREACH || error == ENOPROTOOPT || error == ENONET;
 }
 
 static bool
@@ -322,8 +351,6 @@ is_shortage(int error)
 static void
 accept_failed(struct supervisor *s, struct listener *listener, int error)
 {
-	if (is_peer_error(error))
-		return;
 	if (error == EAGAIN) {
 		listener->pending = false;
 		return;
@@ -339,19 +366,22 @@ static void
 accept_connections(struct supervisor *s, size_t i)
 {
 	struct listener *listener = &s->listeners[i];
+	int fd = -1;
 
 	if (!listener->pending || util_now_ms() < listener->backoff.until_ms)
 		return;
 	for (int n = 0; n < ACCEPT_BATCH; n++) {
-		int fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
-
-		if (fd < 0) {
-			accept_failed(s, listener, errno);
-			return;
+		fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0) {
+			listener->backoff = (struct backoff){ 0 };
+			hold_connection(s, fd);
+		} else if (!is_peer_error(errno)) {
+			break;
 		}
-		listener->backoff = (struct backoff){ 0 };
-		hold_connection(s, fd);
 	}
+	/* A whole batch that ends in a peer's error is more than bad luck. */
+	if (fd < 0)
+		accept_failed(s, listener, errno);
 }
 
 static void
@@ -418,15 +448,13 @@ discard_input(struct supervisor *s, struct hold_connection *c)
 	while ((n = recv(c->fd, s->peek, sizeof(s->peek), MSG_DONTWAIT)) > 0) {
 		c->discarded += (size_t)n;
 		if (c->discarded > DISCARD_MAX) {
-			reset_connection(c->fd);
-			free_slot(s, c);
+			cut_off(s, c, no_word);
 			return;
 		}
 	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	close(c->fd);
-	free_slot(s, c);
+	close_quietly(s, c);
 }
 
 static void
@@ -498,7 +526,7 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 		}
 		if (pid < 0) {
 			log_message("start process: %s", strerror(errno));
-			drop_with_word(s, c, SUPERVISOR_REFUSED, s->config->busy);
+			drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 			continue;
 		}
 		c->pid = pid;
@@ -527,13 +555,16 @@ finish(struct supervisor *s, struct hold_connection *c, int status)
 {
 	enum supervisor_outcome outcome = judge(c, status);
 
-	if (outcome != SUPERVISOR_SERVED || watch(s, c->fd, index_of(s, c)) < 0) {
-		drop(s, c, outcome);
+	if (outcome != SUPERVISOR_SERVED) {
+		drop(s, c, outcome, no_word);
 		return;
 	}
 	s->outcomes[SUPERVISOR_SERVED]++;
 	c->deadline_ms = util_now_ms() + ANSWERED_MS;
 	hold_move(&s->hold, c, HOLD_ANSWERED);
+	/* Unwatched, it is let go by its deadlines. */
+	if (watch(s, c->fd, index_of(s, c)) < 0)
+		log_message("watch connection: %s", strerror(errno));
 }
 
 /* Everyone is reaped, because PID 1 adopts strangers; only our own are counted. */
@@ -563,15 +594,37 @@ close_our_side(struct supervisor *s, struct hold_connection *c, int64_t now)
 	hold_move(&s->hold, c, HOLD_CLOSING);
 }
 
+/* Bytes that the client has not acknowledged; a reset would throw them away. */
+static bool
+has_unsent(const struct hold_connection *c)
+{
+	int bytes = 0;
+
+	return ioctl(c->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/* The client has had its time to close, but a slow one has until the end of its exchange
+ * to read. */
+static void
+give_up(struct supervisor *s, struct hold_connection *c, int64_t now)
+{
+	if (!has_unsent(c) || now >= c->accepted_ms + s->config->timeout_ms) {
+		cut_off(s, c, no_word);
+		return;
+	}
+	c->deadline_ms = now + CLOSING_MS;
+	hold_move(&s->hold, c, HOLD_CLOSING);
+}
+
 static void
 expire(struct supervisor *s, struct hold_connection *c, int64_t now)
 {
 	switch (c->state) {
 	case HOLD_HEAD:
-		drop_with_word(s, c, SUPERVISOR_TIMED_OUT, s->config->late);
+		drop(s, c, SUPERVISOR_TIMED_OUT, s->config->late);
 		break;
 	case HOLD_READY:
-		drop_with_word(s, c, SUPERVISOR_TIMED_OUT, s->config->busy);
+		drop(s, c, SUPERVISOR_TIMED_OUT, s->config->busy);
 		break;
 	case HOLD_BUSY:
 		log_message("answer connection: deadline passed");
@@ -583,8 +636,7 @@ expire(struct supervisor *s, struct hold_connection *c, int64_t now)
 		close_our_side(s, c, now);
 		break;
 	case HOLD_CLOSING:
-		reset_connection(c->fd);
-		free_slot(s, c);
+		give_up(s, c, now);
 		break;
 	case HOLD_FREE:
 	case HOLD_STATES:
@@ -664,6 +716,19 @@ wait_ms(const struct supervisor *s)
 	if (left <= 0)
 		return 0;
 	return left < INT32_MAX ? (int)left : INT32_MAX;
+}
+
+/*
+ * epoll_pwait() takes pending signals only when it has to wait; a supervisor that is
+ * never out of work would not hear SIGTERM.
+ */
+static void
+let_signals_in(const struct supervisor *s)
+{
+	sigset_t all;
+
+	sigprocmask(SIG_SETMASK, &s->wait_mask, &all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
 }
 
 static void
@@ -761,6 +826,7 @@ supervisor_run(const struct supervisor_config *config, struct supervisor_child *
 		start_listeners(&s);
 		answer_watchdog(&s);
 		wait_for_events(&s);
+		let_signals_in(&s);
 		reap(&s);
 		for (size_t i = 0; i < config->socket_count; i++)
 			accept_connections(&s, i);

@@ -51,7 +51,8 @@ struct supervisor_config {
 
 	/* Whether these first bytes are enough for a process to answer. */
 	bool (*head_is_ready)(const char *buf, size_t len);
-	struct slice late; /* said to a client whose head does not come */
+	struct slice late; /* said to a client whose head does not come in time */
+	struct slice torn; /* said to a client that ends before its head does */
 	struct slice busy; /* said to a client that no process can be started for */
 };
 

@@ -60,7 +60,6 @@ usage_add(struct usage *usage, const struct usage_row *row)
 	bool time_wait = row->protocol == USAGE_TCP && row->state == USAGE_TIME_WAIT;
 
 	usage->rows++;
-	usage->time_wait_rows += time_wait;
 	/* Port 0 is in no pool: the range begins at 1 at the lowest. */
 	if (!usage_in_pool(usage, row->local_port))
 		return;

@@ -55,8 +55,7 @@ struct usage {
 	struct usage_bitmap held[USAGE_PROTOCOLS];
 	struct usage_bitmap held_beyond_time_wait; /* TCP, by anything but TIME_WAIT */
 	uint64_t sockets[USAGE_PROTOCOLS][USAGE_STATES];
-	uint64_t rows;		 /* rows read, in the pool or not */
-	uint64_t time_wait_rows; /* TCP rows in TIME_WAIT, in the pool or not */
+	uint64_t rows; /* rows read, in the pool or not */
 	uint16_t range_first;
 	uint16_t range_last;
 	uint32_t reserved; /* ports of the range that are reserved */

@@ -356,6 +356,18 @@ as_inetd() {
     grep -q 'metrics-sidecar\[[0-9]*\]: use METRICS_SIDECAR_TIMEOUT=soon: ' "$BATS_TEST_TMPDIR/syslog.out"
 }
 
+@test "under inetd a system log that does not read is not waited for" {
+    local dev=$BATS_TEST_TMPDIR/dev
+    mkdir "$dev"
+    touch "$dev/null"
+    start syslog "$PEER" deaf "$dev/log"
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/syslog.out"
+    as_inetd unshare -m sh -c 'mount --bind /dev/null "$1/null" && mount --rbind "$1" /dev && shift && exec "$@"' \
+        sh "$dev" env "${BROKEN[@]}" "$PROGRAM"
+    ask 127.0.0.1 9998 >"$BATS_TEST_TMPDIR/answer"
+    cmp "$REFERENCE_500" "$BATS_TEST_TMPDIR/answer"
+}
+
 # A client that is gone before the process starts: not a listening socket, so no reason to open one.
 @test "a client that has reset its connection before the process starts" {
     local said

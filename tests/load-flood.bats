@@ -37,3 +37,30 @@ teardown() {
 flood_is_on() {
     [ "$(metric "$(scrape)" metrics_sidecar_connections_total 'outcome="evicted"')" -gt 1000 ]
 }
+
+@test "3,000 connections a second that end before their head does: scrapes are answered all the same" {
+    ns_sysctl ip_local_port_range "1024 9998"
+    start_server
+    start flood ns "$PEER" flood 127.0.0.1 9999 3000 7 half-close
+    wait_until 5 failed_at_least 1000
+    run ns "$PEER" scrape 127.0.0.1 9999 200 25
+    echo "# scrapes: $output" >&3
+    assert_output --partial "answered 25 of 25"
+}
+
+failed_at_least() {
+    [ "$(metric "$(scrape)" metrics_sidecar_connections_total 'outcome="failed"')" -gt "$1" ]
+}
+
+@test "SIGTERM in a flood that leaves the supervisor no time to wait" {
+    ns_sysctl ip_local_port_range "1024 9998"
+    # Both on one processor, the server behind: there is always something to accept.
+    start server ns taskset -c 0 nice -n 15 "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 serves
+    start flood ns taskset -c 0 "$PEER" flood 127.0.0.1 9999 20000 6
+    wait_until 5 flood_is_on
+    kill -TERM "$SERVER_PID"
+    wait_until 2 is_gone "$SERVER_PID"
+    [ ! -s "$BATS_TEST_TMPDIR/flood.out" ]
+}

@@ -106,7 +106,7 @@ OPTIONS
     run env -u POD_NAME "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
     assert_line "port_used{pod_name=\"$(uname -n)\"} 0"
     # The host name of a pod, as the kernel has it.
-    run unshare -Urn --uts sh -c 'echo shop-abc > /proc/sys/kernel/hostname; exec env -u POD_NAME "$@"' sh \
+    run unshare -Urn --uts sh -c 'hostname shop-abc; exec env -u POD_NAME "$@"' sh \
         "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
     assert_line 'port_used{pod_name="shop-abc"} 0'
 }

@@ -303,11 +303,12 @@ hold(char *argv[])
  */
 
 struct manner {
-	size_t piece;	 /* bytes for each send; 0 for all at once */
-	long pause_ms;	 /* between them */
-	bool half_close; /* after the last one */
-	bool reset;	 /* do not wait for the answer */
-	bool whole;	 /* close when the answer is whole, as most clients do */
+	size_t piece;	    /* bytes for each send; 0 for all at once */
+	long pause_ms;	    /* between them */
+	bool half_close;    /* after the last one */
+	bool reset;	    /* do not wait for the answer */
+	bool whole;	    /* close when the answer is whole, as most clients do */
+	long read_after_ms; /* with a receive buffer of the smallest size */
 };
 
 static struct manner
@@ -320,6 +321,8 @@ manner(char *argv[])
 			m.piece = (size_t)number(*argv + 6);
 		else if (strncmp(*argv, "pause-ms=", 9) == 0)
 			m.pause_ms = number(*argv + 9);
+		else if (strncmp(*argv, "read-after-ms=", 14) == 0)
+			m.read_after_ms = number(*argv + 14);
 		else if (strcmp(*argv, "half-close") == 0)
 			m.half_close = true;
 		else if (strcmp(*argv, "reset") == 0)
@@ -400,6 +403,8 @@ talk(char *argv[])
 
 	/* Each piece is to travel alone. Void, and harmless, on a UNIX socket. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (m.read_after_ms > 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &on, sizeof(on));
 	connect_to(fd, &to);
 	send_in_pieces(fd, data, len, &m);
 	if (m.reset) {
@@ -408,6 +413,7 @@ talk(char *argv[])
 	}
 	if (m.half_close)
 		shutdown(fd, SHUT_WR);
+	sleep_until(now_us() + m.read_after_ms * 1000);
 	fprintf(stderr, "%s\n", read_answer(fd, m.whole));
 	return 0;
 }
@@ -541,7 +547,7 @@ scrape(char *argv[])
  * ----------------------------------------------- */
 
 static int
-flood_client(const struct address *to, int epoll_fd)
+flood_client(const struct address *to, int epoll_fd, bool half_close)
 {
 	static const char head[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n";
 	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP };
@@ -558,11 +564,13 @@ flood_client(const struct address *to, int epoll_fd)
 	}
 	/* On loopback the connection stands when connect() returns. */
 	send(fd, head, sizeof(head) - 1, MSG_NOSIGNAL);
+	if (half_close)
+		shutdown(fd, SHUT_WR);
 	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 	return fd;
 }
 
-/* flood HOST PORT RATE SECONDS: prints "opened N, failed M". */
+/* flood HOST PORT RATE SECONDS [half-close]: prints "opened N, failed M". */
 static int
 flood(char *argv[])
 {
@@ -571,6 +579,7 @@ flood(char *argv[])
 	struct epoll_event events[256];
 	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int64_t start = now_us(), end = start + seconds * 1000000;
+	bool half_close = argv[4] && strcmp(argv[4], "half-close") == 0;
 	long opened = 0, failed = 0;
 
 	while (now_us() < end) {
@@ -580,7 +589,8 @@ flood(char *argv[])
 		for (int i = 0; i < n; i++)
 			close(events[i].data.fd);
 		while (opened + failed < due)
-			*(flood_client(&to, epoll_fd) < 0 ? &failed : &opened) += 1;
+			*(flood_client(&to, epoll_fd, half_close) < 0 ? &failed
+								      : &opened) += 1;
 	}
 	printf("opened %ld, failed %ld\n", opened, failed);
 	return 0;
@@ -679,6 +689,24 @@ receive(char *argv[])
 	err(1, "recv");
 }
 
+/* deaf PATH: a UNIX datagram socket that is full and that nobody reads; says "ready". */
+static int
+be_deaf(char *argv[])
+{
+	struct address a = address(argv[0], "");
+	int fd = open_socket(&a, SOCK_DGRAM),
+	    sender = open_socket(&a, SOCK_DGRAM | SOCK_NONBLOCK);
+
+	bind_to(fd, &a);
+	connect_to(sender, &a);
+	while (send(sender, "x", 1, 0) == 1)
+		;
+	puts("ready");
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int arguments;
@@ -693,6 +721,7 @@ static const struct {
 	{ "socketpair", 1, run_on_socketpair },
 	{ "inetd", 2, run_as_inetd },
 	{ "receive", 1, receive },
+	{ "deaf", 1, be_deaf },
 };
 
 int

@@ -114,7 +114,9 @@ expect_end_within() {
 accept4 ENFILE 1..3 accept.connection:.Too.many.open.files.in.system
 accept4 ENOMEM 1..3 accept.connection:.Cannot.allocate.memory
 accept4 EINVAL 1..3 accept.connection:.Invalid.argument
+accept4 EPERM 1..3 accept.connection:.Operation.not.permitted
 accept4 ECONNABORTED 1..3 listen.on
+accept4 ECONNABORTED 1..70 accept.connection:.Software.caused.connection.abort
 epoll_create1 EMFILE 1..2 create.epoll:.Too.many.open.files
 epoll_ctl ENOMEM 1..2 watch.:9999:.Cannot.allocate.memory
 epoll_pwait ENOMEM 1..3 wait.for.events:.Cannot.allocate.memory
@@ -248,12 +250,71 @@ test_status() {
     expect_end_within "$SERVER_PID"
 }
 
+@test "SIGTERM while accept fails for good: waits in between, and ends at once" {
+    start server ns strace -D -f -e trace=accept4 -e signal=none -o /dev/null -e inject=accept4:error=EPERM "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    start_client one
+    wait_until 5 grep -q 'accept connection: Operation not permitted' "$BATS_TEST_TMPDIR/server.err"
+    # Seconds of CPU that it takes, in clock ticks, over two seconds of the clock: it does not spin.
+    local before end=$((SECONDS + 3))
+    before=$(awk '{ print $14 + $15 }' "/proc/$SERVER_PID/stat")
+    until [ "$SECONDS" -ge "$end" ]; do sleep 0.1; done
+    [ $(($(awk '{ print $14 + $15 }' "/proc/$SERVER_PID/stat") - before)) -le 5 ]
+    expect_end_within "$SERVER_PID"
+}
+
+@test "a complete request that waits for a process longer than a head may take is answered" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --max-processes=1
+    start_client one
+    wait_until 5 has_children 1
+    start_client two
+    local end=$((SECONDS + 7))
+    until [ "$SECONDS" -ge "$end" ]; do sleep 0.1; done
+    mv "$STUCK/self/net/tcp" "$STUCK/fifo"
+    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    cat "$FIXTURES/idle/self/net/tcp" >"$STUCK/fifo"
+    wait_until 5 client_has one 200
+    wait_until 5 client_has two 200
+}
+
+@test "a client that ends before its head does gets 400, and no process" {
+    start_server
+    run ns "$PEER" talk 127.0.0.1 9999 half-close <<<'GET /metrics HTTP/1.1'
+    assert_line --partial "HTTP/1.1 400 Bad Request"
+    [ "$(outcome failed)" = 1 ]
+    [ "$(outcome served)" = 1 ] # the scrape before
+}
+
+@test "a client that reads late gets the whole answer" {
+    start_server --pod-name="$(printf '%0253d' 0)"
+    printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' |
+        ns "$PEER" talk 127.0.0.1 9999 whole read-after-ms=4000 >"$BATS_TEST_TMPDIR/answer"
+    local head length
+    head=$(sed '/^\r$/q' "$BATS_TEST_TMPDIR/answer" | wc -c)
+    length=$(tr -d '\r' <"$BATS_TEST_TMPDIR/answer" | sed -nE 's/^Content-Length: ([0-9]+)$/\1/p')
+    [ "$length" -gt 8000 ]
+    [ "$(wc -c <"$BATS_TEST_TMPDIR/answer")" -eq $((head + length)) ]
+}
+
+@test "one shot: the deadline holds, also where SIGALRM was blocked by the parent" {
+    make_stuck_procfs
+    local start=${EPOCHREALTIME/./}
+    run bash -c 'printf "GET /metrics HTTP/1.0\r\n\r\n" |
+        env --block-signal=ALRM "$1" --inetd --timeout=1 --path.procfs="$2"' bash "$PROGRAM" "$STUCK"
+    assert_success
+    assert_line --partial "500 Internal Server Error"
+    assert_line --partial "read self/net/tcp: deadline passed"
+    [ $((${EPOCHREALTIME/./} - start)) -lt 3000000 ]
+}
+
 @test "a process past its deadline: the client is told, the next one is served" {
     make_stuck_procfs
     start_server --path.procfs="$STUCK" --timeout=1
     start_client one
     wait_until 4 client_has one 500
-    grep -q 'read self/net/tcp: Interrupted' "$BATS_TEST_TMPDIR/server.err"
+    grep -q 'read self/net/tcp: deadline passed' "$BATS_TEST_TMPDIR/server.err"
     rm "$STUCK/self/net/tcp"
     cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
     serves
