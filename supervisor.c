@@ -265,21 +265,6 @@ queue_connection(struct supervisor *s, struct hold_connection *c)
 	hold_move(&s->hold, c, HOLD_READY);
 }
 
-/*
- * The client has said all it will, and that is no head. What it said is taken first: with
- * input unread, close() would be a reset. The client's own end came before ours, so
- * TIME_WAIT stays with it.
- */
-static void
-refuse_torn(struct supervisor *s, struct hold_connection *c)
-{
-	recv(c->fd, s->peek, sizeof(s->peek), MSG_DONTWAIT);
-	send(c->fd, s->config->torn.data, s->config->torn.len,
-		MSG_DONTWAIT | MSG_NOSIGNAL);
-	s->outcomes[SUPERVISOR_FAILED]++;
-	close_quietly(s, c);
-}
-
 /* Look whether the head is there; `ended` when no more bytes will come. */
 static void
 examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
@@ -295,7 +280,7 @@ examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 	else if (s->config->head_is_ready(s->peek, (size_t)n))
 		queue_connection(s, c);
 	else if (ended)
-		refuse_torn(s, c);
+		drop(s, c, SUPERVISOR_FAILED, s->config->torn);
 }
 
 static int64_t

@@ -148,7 +148,8 @@ find_faults() {
             if (took < least + 0 || took > most + 0)
                 fault("took " took " ms")
             ended = first_line(answer ".ended")
-            if (ended != "closed" && ended != "whole")
+            # What the supervisor refuses by itself is told so and reset: no TIME_WAIT, on either side.
+            if (ended != "closed" && ended != "whole" && !(name ~ /^torn/ && ended == "ECONNRESET"))
                 fault("ended with " ended)
             if (lines == 0) {
                 fault("no answer")
@@ -622,13 +623,15 @@ lines_with() {
 }
 
 @test "a client that half-closes gets its answer" {
-    local road text status
+    local road text status name
     start_quiet_server
     while IFS='|' read -r text status; do
         request "$text"
         for road in pipe server inetd; do
             ask "$road" half-close
-            examine "$text by $road" "$status" "${text%% *}"
+            name="$text by $road"
+            [ "$road $status" != "server 400" ] || name="torn $name"
+            examine "$name" "$status" "${text%% *}"
         done
     done < <(rows <<'TABLE'
 GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
