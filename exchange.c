@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 enum {
-	/* The alarm repeats: one that strikes right before a call would otherwise not
-	 * interrupt it. */
+	/*
+	 * The alarm repeats: one that strikes right before a call would otherwise not
+	 * interrupt it.
+	 */
 	TICK_MS = 100,
 	GRACE_TICKS = 10,
 	PEER_CLOSES_MS =
@@ -124,7 +126,7 @@ exchange_write(int fd, const char *data, size_t len)
 			len -= (size_t)n;
 		} else if (errno == EAGAIN) {
 			poll(&pollfd, 1, TICK_MS); /* a descriptor that somebody made
-						      non-blocking */
+			                              non-blocking */
 		} else if (errno != EINTR) {
 			return -errno;
 		}

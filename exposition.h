@@ -42,8 +42,10 @@ struct exposition_scrape {
 	const char *pod_name;
 	const char *version;
 	const char *launcher;
-	/* Under the supervisor only; else outcome_count is 0 and the families are left
-	 * out. */
+	/*
+	 * Under the supervisor only; else outcome_count is 0 and the families are left
+	 * out.
+	 */
 	const struct exposition_outcome *outcomes;
 	size_t outcome_count;
 	int64_t start_time_ms; /* Unix time, milliseconds */

@@ -28,7 +28,7 @@ enum hold_state {
 
 enum {
 	HOLD_MAX = 4096, /* below 64 bytes each: 256 KiB of address space, touched as it
-			    is used */
+	                    is used */
 };
 
 struct hold_connection {
@@ -36,8 +36,8 @@ struct hold_connection {
 	int64_t accepted_ms;
 	int64_t deadline_ms; /* of its state */
 	size_t discarded;    /* bytes read and thrown away after the answer */
-	pid_t pid;	     /* of the process that answers it, while busy */
-	bool killed;	     /* that process, for being late */
+	pid_t pid;           /* of the process that answers it, while busy */
+	bool killed;         /* that process, for being late */
 	int fd;
 	enum hold_state state;
 };

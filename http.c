@@ -244,8 +244,10 @@ is_host(struct slice value)
 	return value.len == 0 || all_of(value, is_host_char);
 }
 
-/* Every line a field line, and Host as often and as valid as RFC 9112 section 3.2 wants
- * it. */
+/*
+ * Every line a field line, and Host as often and as valid as RFC 9112 section 3.2 wants
+ * it.
+ */
 static enum http_status
 check_fields(struct slice fields, bool needs_host)
 {
@@ -271,7 +273,7 @@ too_long(const char *buf)
 	size_t start = count_leading_line_ends(buf, HTTP_HEAD_MAX);
 
 	return memchr(buf + start, '\n', HTTP_HEAD_MAX - start) ? HTTP_FIELDS_TOO_LARGE
-								: HTTP_URI_TOO_LONG;
+	                                                        : HTTP_URI_TOO_LONG;
 }
 
 enum http_status
@@ -372,8 +374,10 @@ parse_weight(struct slice value)
 	return weight <= 1000 ? weight : 0;
 }
 
-/* How specific a media-range is for what is offered; NO_MATCH when it means something
- * else. */
+/*
+ * How specific a media-range is for what is offered; NO_MATCH when it means something
+ * else.
+ */
 enum match {
 	NO_MATCH,
 	MATCH_ANY,
@@ -401,8 +405,10 @@ match_range(struct slice range, const char *type, const char *subtype)
 	return slice_equals_nocase(range_subtype, subtype) ? MATCH_SUBTYPE : NO_MATCH;
 }
 
-/* Whether a parameter's value, a token or a quoted string (RFC 9110 section 5.6.4), means
- * this. */
+/*
+ * Whether a parameter's value, a token or a quoted string (RFC 9110 section 5.6.4), means
+ * this.
+ */
 static bool
 value_equals(struct slice value, const char *wanted)
 {
@@ -419,8 +425,10 @@ value_equals(struct slice value, const char *wanted)
 	return *wanted == '\0';
 }
 
-/* One element of Accept: how it matches, and its weight. Other parameters than these are
- * ignored. */
+/*
+ * One element of Accept: how it matches, and its weight. Other parameters than these are
+ * ignored.
+ */
 static enum match
 match_element(struct slice element, const char *type, const char *subtype,
 	const char *version, unsigned *ret_weight)
@@ -439,7 +447,7 @@ match_element(struct slice element, const char *type, const char *subtype,
 			*ret_weight = parse_weight(slice_trim(part));
 		else if (match == MATCH_SUBTYPE && slice_equals_nocase(name, "version"))
 			match = value_equals(slice_trim(part), version) ? MATCH_VERSION
-									: NO_MATCH;
+			                                                : NO_MATCH;
 	}
 	return match;
 }

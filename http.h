@@ -70,8 +70,10 @@ bool http_head_is_ready(const char *buf, size_t len);
 enum http_status
 http_parse_request(const char *buf, size_t len, struct http_request *ret_request);
 
-/* Whether these bytes start a HEAD request, whose response has no content, whatever its
- * status. */
+/*
+ * Whether these bytes start a HEAD request, whose response has no content, whatever its
+ * status.
+ */
 bool http_is_head(const char *buf, size_t len);
 
 /*

@@ -256,8 +256,8 @@ is_stale(const struct sockaddr_un *sun)
 		return false;
 	/* connect(2) refuses a file that is no socket in the same words. */
 	stale = lstat(sun->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-		connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0 &&
-		errno == ECONNREFUSED;
+	        connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0 &&
+	        errno == ECONNREFUSED;
 	close(fd);
 	return stale;
 }

@@ -19,8 +19,10 @@
 enum {
 	LISTEN_MAX = 8, /* listening sockets */
 	LISTEN_BACKLOG = 1024,
-	/* Room for an address as people write it: a UNIX path of 107 bytes, "unix:" in
-	 * front of it. */
+	/*
+	 * Room for an address as people write it: a UNIX path of 107 bytes, "unix:" in
+	 * front of it.
+	 */
 	LISTEN_TEXT_MAX = 128,
 };
 
@@ -32,7 +34,7 @@ struct listen_address {
 };
 
 struct listen_socket {
-	int fd;			       /* -1 while it is not open */
+	int fd;                        /* -1 while it is not open */
 	struct listen_address address; /* meaningless for a passed socket */
 };
 

@@ -17,8 +17,10 @@
 #include <unistd.h>
 
 enum {
-	/* Descriptors from 3 on may be somebody's: a closed one must not turn into the
-	 * log. */
+	/*
+	 * Descriptors from 3 on may be somebody's: a closed one must not turn into the
+	 * log.
+	 */
 	ABOVE_PASSED = 16,
 };
 
@@ -40,7 +42,7 @@ struct shared {
 
 enum sink {
 	SINK_NONBLOCKING, /* written as it is: a file, or a pipe opened anew */
-	SINK_POLLED,	  /* a pipe of somebody else: asked first */
+	SINK_POLLED,      /* a pipe of somebody else: asked first */
 	SINK_SOCKET,
 	SINK_SYSLOG, /* a datagram for each message */
 };
@@ -50,8 +52,10 @@ static struct shared *shared = &not_shared;
 static enum sink sink = SINK_POLLED;
 static int sink_fd = STDERR_FILENO;
 
-/* A directory, because a minimal container need not have /dev/null. Writing to it fails:
- * as it should. */
+/*
+ * A directory, because a minimal container need not have /dev/null. Writing to it fails:
+ * as it should.
+ */
 static void
 fill_standard_descriptors(void)
 {
@@ -222,7 +226,7 @@ begin_line(char *line, size_t size)
 {
 	int n = sink == SINK_SYSLOG ? snprintf(line, size, "<%d>metrics-sidecar[%d]: ",
 					      LOG_DAEMON | LOG_NOTICE, (int)getpid())
-				    : snprintf(line, size, "metrics-sidecar: ");
+	                            : snprintf(line, size, "metrics-sidecar: ");
 
 	return written(n, size);
 }

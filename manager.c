@@ -21,8 +21,10 @@ static struct {
 	__typeof__(&sd_watchdog_enabled) watchdog_enabled;
 } lib;
 
-/* A function pointer cannot be cast from what dlsym() returns, by ISO C; POSIX wants this
- * detour. */
+/*
+ * A function pointer cannot be cast from what dlsym() returns, by ISO C; POSIX wants this
+ * detour.
+ */
 static void
 find_symbol(void *handle, const char *name, void *ret_function)
 {

@@ -129,8 +129,8 @@ choose_format(const struct http_request *request)
 			request, type->type, type->subtype, type->version);
 	}
 	return weights[EXPOSITION_OPENMETRICS] > weights[EXPOSITION_TEXT]
-		       ? EXPOSITION_OPENMETRICS
-		       : EXPOSITION_TEXT;
+	               ? EXPOSITION_OPENMETRICS
+	               : EXPOSITION_TEXT;
 }
 
 /* An answer whose content is its reason, for a person. */
@@ -179,8 +179,10 @@ answer_request(const struct options *options, const struct job *job,
 	}
 }
 
-/* Prometheus says how long it will wait; a client that asks for longer than ours gets
- * ours. */
+/*
+ * Prometheus says how long it will wait; a client that asks for longer than ours gets
+ * ours.
+ */
 static int64_t
 find_timeout_ms(const struct http_request *request, int64_t ours)
 {
@@ -253,8 +255,7 @@ serve(const struct options *options, const struct job *job)
 		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS,
 		http_head_is_ready);
 	if (len == 0)
-		return EXIT_SUCCESS; /* a client that came to see whether the port is open
-				      */
+		return EXIT_SUCCESS; /* somebody who tried whether the port is open */
 	if (len < 0 && len != -ETIMEDOUT) {
 		log_message("read request: %s", strerror((int)-len));
 		return EXIT_FAILURE;
@@ -264,8 +265,10 @@ serve(const struct options *options, const struct job *job)
 		log_message("write response: %s", strerror(-r));
 		return EXIT_FAILURE;
 	}
-	/* The supervisor waits for the client to close; a process would be too dear for
-	 * that. */
+	/*
+	 * The supervisor waits for the client to close; a process would be too dear for
+	 * that.
+	 */
 	if (!job->supervised)
 		exchange_finish(job->in, job->out);
 	return EXIT_SUCCESS;
@@ -299,7 +302,7 @@ print_help(void)
 
 	options_write_help(&b);
 	return exchange_write(STDOUT_FILENO, b.data, b.len) < 0 ? EXIT_FAILURE
-								: EXIT_SUCCESS;
+	                                                        : EXIT_SUCCESS;
 }
 
 static int
@@ -308,12 +311,14 @@ print_version(void)
 	static const char version[] = "metrics-sidecar " VERSION "\n";
 
 	return exchange_write(STDOUT_FILENO, version, sizeof(version) - 1) < 0
-		       ? EXIT_FAILURE
-		       : EXIT_SUCCESS;
+	               ? EXIT_FAILURE
+	               : EXIT_SUCCESS;
 }
 
-/* A listening port that connect() may be given is lost to it, and may be taken before we
- * start. */
+/*
+ * A listening port that connect() may be given is lost to it, and may be taken before we
+ * start.
+ */
 static void
 warn_of_ports_in_pool(const struct options *options)
 {
@@ -389,8 +394,10 @@ supervise(const struct options *options, struct listen_found *found, struct job 
 	return r;
 }
 
-/* inetd has one connection on standard input, and on standard output as well, or another
- * pipe there. */
+/*
+ * inetd has one connection on standard input, and on standard output as well, or another
+ * pipe there.
+ */
 static void
 take_standard_descriptors(struct job *ret_job)
 {

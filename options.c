@@ -28,7 +28,7 @@ struct spec {
 	/* Take a value; returns 0, or -EINVAL with the reason appended. */
 	int (*take)(struct options *options, const struct spec *spec, const char *value,
 		struct buf *reason);
-	size_t offset;	   /* of the member that a number or a string goes to */
+	size_t offset;     /* of the member that a number or a string goes to */
 	unsigned min, max; /* of a number; what a mode is set to */
 	const char *help;
 };
@@ -215,7 +215,7 @@ fill_long_options(struct option *long_options)
 			*long_options++ = (struct option){
 				.name = specs[i].option,
 				.has_arg = specs[i].argument ? required_argument
-							     : no_argument,
+				                             : no_argument,
 				.val = i,
 			};
 	}

@@ -31,7 +31,7 @@ struct options {
 	enum options_mode mode;
 	struct listen_address addresses[LISTEN_MAX];
 	size_t address_count; /* at least one */
-	unsigned port;	      /* of the address that is used when none was given */
+	unsigned port;        /* of the address that is used when none was given */
 	char pod_name[OPTIONS_POD_NAME_MAX + 1];
 	const char *procfs;
 	enum ports_source source;

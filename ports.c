@@ -63,8 +63,10 @@ open_file(int procfd, const char *file)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The whole of a small file. Returns its length, -EMSGSIZE when it fills the buffer, or
- * -errno. */
+/*
+ * The whole of a small file. Returns its length, -EMSGSIZE when it fills the buffer, or
+ * -errno.
+ */
 static ssize_t
 read_small(int procfd, const char *file, char *buf, size_t size)
 {
@@ -157,8 +159,10 @@ read_count(int procfd, const char *file, const char *label, const char *name,
 	return n > 0 && procnet_find_count(buf, (size_t)n, label, name, ret_count) == 0;
 }
 
-/* Whether sockstat counts no TCPv6 socket in use, and no socket in TIME_WAIT, of either
- * family. */
+/*
+ * Whether sockstat counts no TCPv6 socket in use, and no socket in TIME_WAIT, of either
+ * family.
+ */
 static bool
 counts_nothing_for_tcp6(int procfd)
 {

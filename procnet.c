@@ -269,8 +269,8 @@ find_in_line(struct cursor line, const char *label, const char *name, uint64_t *
 		if (slice_equals(word, name))
 			return util_parse_number(
 				       take_word(&line), 0, UINT32_MAX, ret_count)
-				       ? -ENOENT
-				       : 0;
+			               ? -ENOENT
+			               : 0;
 	} while (word.len > 0);
 	return -ENOENT;
 }

@@ -23,18 +23,13 @@ enum {
 	EVENT_BATCH = 64,
 	PEEK_SIZE = 16 * 1024, /* one for all; more than any head may have */
 	BACKOFF_FIRST_MS = 100,
-	/* Doubled from the first, and short enough that a port is taken within 5 s of
-	 * being free. */
-	BACKOFF_LAST_MS = 3200,
-	KILL_GRACE_MS = 1000, /* a process ends itself at its deadline; this long after it
-				 is killed */
-	ANSWERED_MS = 500, /* for the client to close first, which keeps TIME_WAIT on its
-			      side */
+	BACKOFF_LAST_MS = 3200, /* a port is taken within 5 s of being free */
+	KILL_GRACE_MS = 1000,   /* a process ends itself at its deadline, or else */
+	ANSWERED_MS = 500,      /* for the client to close first: TIME_WAIT is its */
 	CLOSING_MS = 2000,
 	DISCARD_MAX = 1024 * 1024, /* bytes read after the answer */
-	/* Beside held connections: standard ones, log, epoll, one to accept, some for
-	 * libraries. */
-	SPARE_DESCRIPTORS = 16,
+	/* Three standard ones, log, epoll, 8 listening, one just accepted, and more. */
+	SPARE_DESCRIPTORS = 24,
 	LISTENER = HOLD_MAX, /* event numbers from here on are listening sockets */
 };
 
@@ -157,8 +152,7 @@ pause_for(const struct supervisor *s, int64_t ms)
 	ppoll(NULL, 0, &time, &s->wait_mask);
 }
 
-/* Close with a reset: nothing of the connection stays in the table that each scrape
- * walks. */
+/* Close with a reset: nothing stays in the table that each scrape walks. */
 static void
 reset_connection(int fd)
 {
@@ -287,7 +281,7 @@ static int64_t
 head_ms(const struct supervisor *s)
 {
 	return s->config->timeout_ms < SUPERVISOR_HEAD_MS ? s->config->timeout_ms
-							  : SUPERVISOR_HEAD_MS;
+	                                                  : SUPERVISOR_HEAD_MS;
 }
 
 /* Take a new connection into the table. */
@@ -378,8 +372,7 @@ announce(struct supervisor *s, const char *name)
 	s->announced = true;
 }
 
-/* Watch a listening socket, opening it first if it is ours. Returns false when that has
- * to wait. */
+/* Watch a listening socket, opening it first if it is ours; false when that must wait. */
 static bool
 start_listening(struct supervisor *s, size_t i)
 {
@@ -451,8 +444,7 @@ handle_event(struct supervisor *s, const struct epoll_event *event)
 		s->listeners[event->data.u64 - LISTENER].pending = true;
 		return;
 	}
-	/* The slot may hold a newer connection by now; looking at that one does no harm.
-	 */
+	/* New connections come after all events: the slot has the same, or none. */
 	c = &s->hold.connections[event->data.u64];
 	if (c->state == HOLD_HEAD)
 		examine_head(s, c, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
@@ -569,8 +561,7 @@ reap(struct supervisor *s)
 	}
 }
 
-/* The client has not closed first: close our side, so that one that reads to the end gets
- * it. */
+/* The client has not closed first; perhaps it is one that reads to the end. */
 static void
 close_our_side(struct supervisor *s, struct hold_connection *c, int64_t now)
 {
@@ -588,8 +579,7 @@ has_unsent(const struct hold_connection *c)
 	return ioctl(c->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
-/* The client has had its time to close, but a slow one has until the end of its exchange
- * to read. */
+/* The client has had its time to close; one that still reads has all of its exchange. */
 static void
 give_up(struct supervisor *s, struct hold_connection *c, int64_t now)
 {
@@ -755,8 +745,8 @@ is_idle(struct supervisor *s)
 	       now - s->idle_since_ms >= s->config->idle_exit_ms;
 }
 
-/* The soft limit is a default for programs that use select(2); the hard one is what we
- * were given. */
+/* The soft limit is a default for users of select(2); the hard one is what we were given.
+ */
 static void
 raise_descriptor_limit(size_t wanted)
 {

@@ -45,8 +45,8 @@ struct supervisor_config {
 		*sockets; /* those with fd -1 are opened, and again until it works */
 	size_t socket_count;
 	size_t max_connections; /* 1 to SUPERVISOR_CONNECTIONS_MAX */
-	size_t max_processes;	/* 1 to SUPERVISOR_PROCESSES_MAX */
-	int64_t timeout_ms;	/* for a whole exchange, from accept on */
+	size_t max_processes;   /* 1 to SUPERVISOR_PROCESSES_MAX */
+	int64_t timeout_ms;     /* for a whole exchange, from accept on */
 	int64_t idle_exit_ms; /* end after this long without a connection; 0 for never */
 
 	/* Whether these first bytes are enough for a process to answer. */

@@ -23,8 +23,10 @@ enum usage_protocol {
 	USAGE_PROTOCOLS,
 };
 
-/* The kernel's numbers (include/net/tcp_states.h); UDP uses ESTABLISHED and CLOSE of
- * them. */
+/*
+ * The kernel's numbers (include/net/tcp_states.h); UDP uses ESTABLISHED and CLOSE of
+ * them.
+ */
 enum usage_state {
 	USAGE_ESTABLISHED = 1,
 	USAGE_SYN_SENT,

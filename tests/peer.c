@@ -303,11 +303,11 @@ hold(char *argv[])
  */
 
 struct manner {
-	size_t piece;	    /* bytes for each send; 0 for all at once */
-	long pause_ms;	    /* between them */
+	size_t piece;       /* bytes for each send; 0 for all at once */
+	long pause_ms;      /* between them */
 	bool half_close;    /* after the last one */
-	bool reset;	    /* do not wait for the answer */
-	bool whole;	    /* close when the answer is whole, as most clients do */
+	bool reset;         /* do not wait for the answer */
+	bool whole;         /* close when the answer is whole, as most clients do */
 	long read_after_ms; /* with a receive buffer of the smallest size */
 };
 
