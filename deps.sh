@@ -130,20 +130,17 @@ for group; do
         ;;
     esac
 done
-# shellcheck disable=SC2086 # a list of words, on one line
-set -- $packages
-packages=$*
-# shellcheck disable=SC2086
-set -- $to_unpack
-to_unpack=$*
-
-[ -n "$packages$to_unpack" ] || exit 0
+# shellcheck disable=SC2086 # lists of words
+set -- $packages $to_unpack
+[ $# -gt 0 ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "deps.sh: no apt-get here; missing, by their Debian names: $packages $to_unpack" >&2
+    echo "deps.sh: no apt-get here; missing, by their Debian names: $*" >&2
     exit 0
 fi
-# shellcheck disable=SC2086 # a list of words
-[ -z "$packages" ] || install_packages $packages || echo "deps.sh: install $packages: failed" >&2
 # shellcheck disable=SC2086
-[ -z "$to_unpack" ] || unpack_packages $to_unpack
+set -- $packages
+[ $# -eq 0 ] || install_packages "$@" || echo "deps.sh: install $*: failed" >&2
+# shellcheck disable=SC2086
+set -- $to_unpack
+[ $# -eq 0 ] || unpack_packages "$@"
 exit 0

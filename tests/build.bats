@@ -136,6 +136,24 @@ build() {
     [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT" && basename -s .c -- *.c | sort)" ]
 }
 
+@test "deps.sh: nothing missing, nothing said; without apt-get, what is missing is named" {
+    local commands=$BATS_TEST_TMPDIR/commands command
+    run "$ROOT/deps.sh" build test
+    assert_success
+    assert_output ""
+    # Every command of this machine but two.
+    mkdir "$commands"
+    for command in /usr/local/bin/* /usr/sbin/* /usr/bin/* /sbin/* /bin/*; do
+        ln -sf "$command" "$commands"
+    done
+    rm "$commands/apt-get" "$commands/strace"
+    run env PATH="$commands" "$ROOT/deps.sh" build test
+    assert_success
+    assert_output "deps.sh: no apt-get here; missing, by their Debian names: strace"
+    run "$ROOT/deps.sh" nonsense
+    assert_failure 2
+}
+
 @test "format, warnings of two compilers, static checks" {
     [ -n "${CI:-}" ] || skip "make lint does this; here only in CI"
     run env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$ROOT" lint
