@@ -5,7 +5,6 @@
 #include "manager.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -570,13 +569,16 @@ close_our_side(struct supervisor *s, struct hold_connection *c, int64_t now)
 	hold_move(&s->hold, c, HOLD_CLOSING);
 }
 
-/* Bytes that the client has not acknowledged; a reset would throw them away. */
+/*
+ * Bytes that the client has not acknowledged; a reset would throw them away. TIOCOUTQ is
+ * what tcp(7) calls SIOCOUTQ, without a header of the kernel.
+ */
 static bool
 has_unsent(const struct hold_connection *c)
 {
 	int bytes = 0;
 
-	return ioctl(c->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+	return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 /* The client has had its time to close; one that still reads has all of its exchange. */
