@@ -239,7 +239,6 @@ say(const char *message, uint32_t left_out)
 	size_t len = begin_line(line, room);
 
 	len += written(snprintf(line + len, room - len, "%s", message), room - len);
-
 	if (left_out > 0)
 		len += written(snprintf(line + len, room - len, " (%u more times since)",
 				       left_out),
@@ -258,8 +257,7 @@ say(const char *message, uint32_t left_out)
 void
 log_message(const char *format, ...)
 {
-	char message[LOG_LINE_MAX / 2 +
-		     LOG_LINE_MAX / 4]; /* leaves room for the counts */
+	char message[LOG_LINE_MAX / 4 * 3]; /* leaves room for the counts */
 	uint32_t left_out;
 	va_list args;
 	size_t len;

@@ -79,8 +79,8 @@ describe_error(int error)
 }
 
 /*
- * Scan and render. Returns 0, or -errno after appending what went wrong to `reason`;
- * nothing has been appended to content then.
+ * Scan and render. Returns 0, or -errno after appending what went wrong to `reason`; the
+ * content is unusable then.
  */
 static int
 scrape(const struct options *options, const struct job *job,

@@ -44,14 +44,12 @@ static const struct table {
 	{ "self/net/udp6", USAGE_UDP, true },
 };
 
+/* Not tried again on EINTR: what interrupts is the alarm of a deadline. */
 static ssize_t
 read_some(int fd, char *buf, size_t size)
 {
-	ssize_t n;
+	ssize_t n = read(fd, buf, size);
 
-	do {
-		n = read(fd, buf, size);
-	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
 

@@ -320,6 +320,17 @@ test_status() {
     serves
 }
 
+@test "a process whose read does not end before the deadline: the client is told" {
+    make_stuck_procfs
+    # With a writer that says nothing, open() returns and read() does not.
+    exec 7<>"$STUCK/self/net/tcp"
+    start_server --path.procfs="$STUCK" --timeout=1
+    start_client one
+    wait_until 4 client_has one 500
+    grep -q 'read self/net/tcp: deadline passed' "$BATS_TEST_TMPDIR/server.err"
+    exec 7>&-
+}
+
 @test "a process stopped past its deadline is killed" {
     make_stuck_procfs
     start_server --path.procfs="$STUCK" --timeout=1
