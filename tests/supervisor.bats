@@ -20,6 +20,12 @@ make_stuck_procfs() {
     mkfifo "$STUCK/self/net/tcp"
 }
 
+# From the next scan on there is a table; a FIFO that a scan waits for stays where a test has moved it.
+unstick_procfs() {
+    rm -f "$STUCK/self/net/tcp"
+    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+}
+
 # start_client NAME [CURL-ARGUMENT...]: one scrape in the background; its status goes to NAME.out.
 start_client() {
     local name=$1
@@ -273,8 +279,8 @@ test_status() {
     local end=$((SECONDS + 7))
     until [ "$SECONDS" -ge "$end" ]; do sleep 0.1; done
     mv "$STUCK/self/net/tcp" "$STUCK/fifo"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
-    cat "$FIXTURES/idle/self/net/tcp" >"$STUCK/fifo"
+    unstick_procfs
+    cat "$STUCK/self/net/tcp" >"$STUCK/fifo"
     wait_until 5 client_has one 200
     wait_until 5 client_has two 200
 }
@@ -315,8 +321,7 @@ test_status() {
     start_client one
     wait_until 4 client_has one 500
     grep -q 'read self/net/tcp: deadline passed' "$BATS_TEST_TMPDIR/server.err"
-    rm "$STUCK/self/net/tcp"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    unstick_procfs
     serves
 }
 
@@ -338,8 +343,7 @@ test_status() {
     wait_until 5 has_children 1
     kill -STOP "$(children)"
     wait_until 5 has_children 0
-    rm "$STUCK/self/net/tcp"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    unstick_procfs
     [ "$(outcome timed_out)" = 1 ]
 }
 
@@ -350,8 +354,7 @@ test_status() {
     wait_until 5 has_children 1
     kill -SEGV "$(children)"
     wait_until 5 has_children 0
-    rm "$STUCK/self/net/tcp"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
+    unstick_procfs
     [ "$(outcome crashed)" = 1 ]
     grep -q 'answer connection: process killed by signal 11' "$BATS_TEST_TMPDIR/server.err"
 }
@@ -381,8 +384,8 @@ test_status() {
         has_children 2
     done
     mv "$STUCK/self/net/tcp" "$STUCK/fifo"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
-    cat "$FIXTURES/idle/self/net/tcp" >"$STUCK/fifo"
+    unstick_procfs
+    cat "$STUCK/self/net/tcp" >"$STUCK/fifo"
     for i in 1 2 3 4; do
         wait_until 15 test -s "$BATS_TEST_TMPDIR/client$i.out"
     done
