@@ -101,19 +101,18 @@ http_head_is_ready(const char *buf, size_t len)
 	       has_foreign(buf, len);
 }
 
-/* The word up to the next space, which is taken too; empty when there is no space. */
-static struct slice
-take_word(struct slice *line)
+/* What stands before the separator, which is taken too; false when there is none. */
+static bool
+take_until(struct slice *rest, char separator, struct slice *ret_part)
 {
-	const char *space = line->len > 0 ? memchr(line->data, ' ', line->len) : NULL;
-	struct slice word = { line->data, 0 };
+	const char *end = rest->len > 0 ? memchr(rest->data, separator, rest->len) : NULL;
 
-	if (space) {
-		word.len = (size_t)(space - line->data);
-		line->data = space + 1;
-		line->len -= word.len + 1;
-	}
-	return word;
+	if (!end)
+		return false;
+	*ret_part = (struct slice){ rest->data, (size_t)(end - rest->data) };
+	rest->data = end + 1;
+	rest->len -= ret_part->len + 1;
+	return true;
 }
 
 static bool
@@ -195,10 +194,11 @@ parse_target(struct slice target, struct http_request *request)
 static enum http_status
 parse_request_line(struct slice line, struct http_request *request, bool *ret_needs_host)
 {
-	struct slice method = take_word(&line);
-	struct slice target = take_word(&line);
+	struct slice method, target;
 	enum http_status status;
 
+	if (!take_until(&line, ' ', &method) || !take_until(&line, ' ', &target))
+		return HTTP_BAD_REQUEST;
 	if (!all_of(method, is_token_char) || !all_of(target, is_visible))
 		return HTTP_BAD_REQUEST;
 	status = check_version(line);
@@ -216,18 +216,13 @@ parse_request_line(struct slice line, struct http_request *request, bool *ret_ne
 static bool
 split_field(struct slice line, struct slice *ret_name, struct slice *ret_value)
 {
-	const char *colon = line.len > 0 ? memchr(line.data, ':', line.len) : NULL;
-	struct slice name, value;
+	struct slice name;
 
-	if (!colon)
-		return false;
-	name = (struct slice){ line.data, (size_t)(colon - line.data) };
-	value = (struct slice){ colon + 1, line.len - name.len - 1 };
-	if (!all_of(name, is_token_char) ||
-		(value.len > 0 && memchr(value.data, '\r', value.len)))
+	if (!take_until(&line, ':', &name) || !all_of(name, is_token_char) ||
+		(line.len > 0 && memchr(line.data, '\r', line.len)))
 		return false;
 	*ret_name = name;
-	*ret_value = slice_trim(value);
+	*ret_value = slice_trim(line);
 	return true;
 }
 
@@ -389,20 +384,17 @@ enum match {
 static enum match
 match_range(struct slice range, const char *type, const char *subtype)
 {
-	const char *slash = range.len > 0 ? memchr(range.data, '/', range.len) : NULL;
-	struct slice range_type, range_subtype;
+	struct slice range_type;
 
-	if (!slash)
+	if (!take_until(&range, '/', &range_type))
 		return NO_MATCH;
-	range_type = (struct slice){ range.data, (size_t)(slash - range.data) };
-	range_subtype = (struct slice){ slash + 1, range.len - range_type.len - 1 };
 	if (slice_equals(range_type, "*"))
-		return slice_equals(range_subtype, "*") ? MATCH_ANY : NO_MATCH;
+		return slice_equals(range, "*") ? MATCH_ANY : NO_MATCH;
 	if (!slice_equals_nocase(range_type, type))
 		return NO_MATCH;
-	if (slice_equals(range_subtype, "*"))
+	if (slice_equals(range, "*"))
 		return MATCH_TYPE;
-	return slice_equals_nocase(range_subtype, subtype) ? MATCH_SUBTYPE : NO_MATCH;
+	return slice_equals_nocase(range, subtype) ? MATCH_SUBTYPE : NO_MATCH;
 }
 
 /*

@@ -47,6 +47,14 @@ has_children() {
     [ "$(children | wc -l)" -eq "$1" ]
 }
 
+# start_stuck_scan [ARGUMENT...]: the server with one process that waits for such a table.
+start_stuck_scan() {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" "$@"
+    start_client one
+    wait_until 5 has_children 1
+}
+
 outcome() {
     metric "$(scrape)" metrics_sidecar_connections_total "outcome=\"$1\""
 }
@@ -204,10 +212,7 @@ test_status() {
 }
 
 @test "SIGTERM and SIGINT end it, status 0, children included" {
-    make_stuck_procfs
-    start_server --path.procfs="$STUCK"
-    start_client one
-    wait_until 5 has_children 1
+    start_stuck_scan
     local child
     child=$(children)
     expect_end_within "$SERVER_PID"
@@ -337,10 +342,7 @@ test_status() {
 }
 
 @test "a process stopped past its deadline is killed" {
-    make_stuck_procfs
-    start_server --path.procfs="$STUCK" --timeout=1
-    start_client one
-    wait_until 5 has_children 1
+    start_stuck_scan --timeout=1
     kill -STOP "$(children)"
     wait_until 5 has_children 0
     unstick_procfs
@@ -348,10 +350,7 @@ test_status() {
 }
 
 @test "a process that crashes takes nobody along" {
-    make_stuck_procfs
-    start_server --path.procfs="$STUCK"
-    start_client one
-    wait_until 5 has_children 1
+    start_stuck_scan
     kill -SEGV "$(children)"
     wait_until 5 has_children 0
     unstick_procfs
@@ -360,10 +359,7 @@ test_status() {
 }
 
 @test "a killed supervisor leaves no process behind" {
-    make_stuck_procfs
-    start_server --path.procfs="$STUCK"
-    start_client one
-    wait_until 5 has_children 1
+    start_stuck_scan
     local child
     child=$(children)
     kill -KILL "$SERVER_PID"
