@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "destinations.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+void
+destinations_clear(struct destinations *d)
+{
+	/* A process that scans once leaves the pages alone that it never needs. */
+	if (d->entry_count > 0)
+		memset(d->slots, 0, sizeof(d->slots));
+	d->entry_count = 0;
+	d->last = 0;
+	d->rounds = 0;
+}
+
+/* splitmix64's: each bit of the word bears on each bit of the result. */
+static uint64_t
+mix(uint64_t word)
+{
+	word = (word ^ word >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	word = (word ^ word >> 27) * UINT64_C(0x94d049bb133111eb);
+	return word ^ word >> 31;
+}
+
+/* splitmix64: the next of many words made of one. */
+static uint64_t
+next_word(uint64_t *state)
+{
+	*state += UINT64_C(0x9e3779b97f4a7c15);
+	return mix(*state);
+}
+
+void
+destinations_reset(
+	struct destinations *d, const uint64_t seed[static DESTINATIONS_SEED_WORDS])
+{
+	uint64_t states[DESTINATIONS_SEED_WORDS];
+
+	memcpy(states, seed, sizeof(states));
+	for (int i = 0; i < DESTINATIONS_KEYS; i++)
+		d->keys[i] = next_word(&states[i % DESTINATIONS_SEED_WORDS]);
+	destinations_clear(d);
+}
+
+/*
+ * The multilinear family: for random keys, two destinations share a sum as seldom as
+ * chance has it, whoever chose them. It is linear, though: mixing keeps consecutive ports
+ * from filling runs of slots.
+ */
+static uint32_t
+hash(const struct destinations *d, const struct destination *to)
+{
+	enum {
+		WORDS = sizeof(struct in6_addr) / sizeof(uint32_t)
+	};
+	const uint64_t *keys = d->keys;
+	uint64_t sum = keys[0] + keys[1] * to->remote_port;
+
+	for (int i = 0; i < WORDS; i++)
+		sum += keys[2 + i] * to->local.s6_addr32[i] +
+		       keys[2 + WORDS + i] * to->remote.s6_addr32[i];
+	return (uint32_t)mix(sum);
+}
+
+static bool
+equals(const struct destination *a, const struct destination *b)
+{
+	return IN6_ARE_ADDR_EQUAL(&a->remote, &b->remote) &&
+	       a->remote_port == b->remote_port &&
+	       IN6_ARE_ADDR_EQUAL(&a->local, &b->local);
+}
+
+/* The slot of this destination, or the empty one where it belongs. */
+static uint16_t *
+find_slot(struct destinations *d, const struct destination *to)
+{
+	uint32_t i = hash(d, to) % DESTINATIONS_SLOTS;
+
+	while (d->slots[i] != 0 && !equals(&d->entries[d->slots[i] - 1].destination, to))
+		i = (i + 1) % DESTINATIONS_SLOTS;
+	return &d->slots[i];
+}
+
+/* Take one from every count, and every entry away that has come to nothing. */
+static void
+take_one_from_all(struct destinations *d)
+{
+	uint32_t kept = 0;
+
+	memset(d->slots, 0, sizeof(d->slots));
+	for (uint32_t i = 0; i < d->entry_count; i++) {
+		if (--d->entries[i].count == 0)
+			continue;
+		d->entries[kept] = d->entries[i];
+		*find_slot(d, &d->entries[kept].destination) = (uint16_t)(kept + 1);
+		kept++;
+	}
+	d->entry_count = kept;
+	d->last = 0;
+	d->rounds++;
+}
+
+/*
+ * The entry of this destination, or a new one with nothing counted; NULL when the table
+ * is full. Rows of one destination often lie together: Linux hashes them so since 6.15.
+ */
+static struct destinations_entry *
+find_entry(struct destinations *d, const struct destination *to)
+{
+	uint16_t *slot;
+
+	if (d->entry_count > 0 && equals(&d->entries[d->last].destination, to))
+		return &d->entries[d->last];
+	slot = find_slot(d, to);
+	if (*slot == 0) {
+		if (d->entry_count == DESTINATIONS_MAX)
+			return NULL;
+		d->entries[d->entry_count++] =
+			(struct destinations_entry){ .destination = *to };
+		*slot = (uint16_t)d->entry_count;
+	}
+	d->last = *slot - 1U;
+	return &d->entries[d->last];
+}
+
+void
+destinations_add(
+	struct destinations *d, const struct destination *to, uint16_t local_port)
+{
+	struct destinations_entry *entry = find_entry(d, to);
+
+	if (!entry) {
+		take_one_from_all(d);
+		return;
+	}
+	entry->count += entry->count == 0 || entry->last_port != local_port;
+	entry->last_port = local_port;
+}
+
+static bool
+comes_before(const struct destinations_entry *a, const struct destinations_entry *b)
+{
+	const struct destination *x = &a->destination, *y = &b->destination;
+	int order;
+
+	if (a->count != b->count)
+		return a->count > b->count;
+	order = memcmp(&x->remote, &y->remote, sizeof(x->remote));
+	if (order != 0)
+		return order < 0;
+	if (x->remote_port != y->remote_port)
+		return x->remote_port < y->remote_port;
+	return memcmp(&x->local, &y->local, sizeof(x->local)) < 0;
+}
+
+size_t
+destinations_top(
+	const struct destinations *d, size_t max, struct destinations_entry *ret_top)
+{
+	size_t count = 0, at;
+
+	for (uint32_t i = 0; i < d->entry_count; i++) {
+		if (count == max &&
+			(max == 0 || !comes_before(&d->entries[i], &ret_top[max - 1])))
+			continue;
+		for (at = count < max ? count++ : max - 1;
+			at > 0 && comes_before(&d->entries[i], &ret_top[at - 1]); at--)
+			ret_top[at] = ret_top[at - 1];
+		ret_top[at] = d->entries[i];
+	}
+	return count;
+}
