@@ -2,7 +2,7 @@
 # One static file in an empty image: docker build -t metrics-sidecar .
 FROM debian:bookworm-slim AS builder
 RUN apt-get update \
- && apt-get install -y --no-install-recommends gcc libc6-dev make musl-tools \
+ && apt-get install -y --no-install-recommends gcc libc6-dev linux-libc-dev make musl-tools \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Makefile *.c *.h ./

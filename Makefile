@@ -30,7 +30,8 @@ has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 
 SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
 
 PROGRAM := metrics-sidecar
-MODULES := exchange exposition hold http listen log manager options ports procnet supervisor usage util
+MODULES := destinations exchange exposition hold http listen log manager options ports procnet sockdiag \
+	   supervisor usage util
 SOURCES := $(PROGRAM).c $(MODULES:=.c)
 HEADERS := $(MODULES:=.h)
 
@@ -45,8 +46,8 @@ ifeq ($(STATIC),0)
 OUR_CFLAGS += -fPIE
 OUR_LDFLAGS += -pie
 else ifneq ($(MUSL),)
-# musl-gcc of Debian makes no static PIE.
-OUR_CFLAGS += -fno-pie
+# musl-gcc of Debian makes no static PIE, and does not see the headers of the kernel, which are beside those of glibc.
+OUR_CFLAGS += -fno-pie -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
 OUR_LDFLAGS += -static -no-pie
 else
 OUR_CFLAGS += -fPIE
@@ -106,11 +107,11 @@ check-headers:
 	done
 
 fmt:
-	clang-format -i *.c *.h tests/*.c
+	clang-format -i *.c *.h tests/*.c bench/*.c
 
 lint:
 	@./deps.sh build lint
-	clang-format --dry-run -Werror *.c *.h tests/*.c
+	clang-format --dry-run -Werror *.c *.h tests/*.c bench/*.c
 	for compiler in gcc clang; do \
 		for systemd in 0 1; do \
 			for source in $(SOURCES); do \
@@ -121,12 +122,13 @@ lint:
 	done
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/*.bash
+	shellcheck deps.sh .ci/run tests/run tests/*.bash bench/run
 	shellcheck --shell=bash --external-sources tests/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
 FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
-PURE := exposition.c http.c listen.c options.c ports.c procnet.c usage.c util.c log.c manager.c hold.c
+PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c options.c ports.c procnet.c sockdiag.c \
+	usage.c util.c
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs
@@ -153,6 +155,25 @@ fuzz: $(FUZZERS:%=build/tests/fuzz-%)
 			-artifact_prefix=build/tests/found/$$target- \
 			build/tests/found/$$target tests/corpus/$$target || exit 1; \
 	done
+
+# Holders of sockets, who measures, and the scanners fed by hand. Static, because a child is never counted smaller than
+# its parent; the scanners are the program's own objects.
+.PHONY: bench bench-programs
+bench:
+	@./deps.sh build bench
+	@$(MAKE) --no-print-directory all bench-programs
+	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
+	@bench/run $(BUILD)/flags
+
+bench-programs: build/bench/crowd build/bench/measure build/bench/rows
+
+build/bench/crowd build/bench/measure: build/bench/%: bench/%.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -static -o $@ $<
+
+build/bench/rows: bench/rows.c $(MODULES:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	$(LINK) $(OUR_CPPFLAGS) $(CPPFLAGS) -I. -o $@ $^ $(LDLIBS)
 
 UNITS := metrics-sidecar.socket metrics-sidecar@.service \
 	 metrics-sidecar-supervised.socket metrics-sidecar-supervised.service

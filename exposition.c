@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "exposition.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ static const char *const state_names[USAGE_STATES] = {
 	[USAGE_LAST_ACK] = "last_ack",
 	[USAGE_LISTEN] = "listen",
 	[USAGE_CLOSING] = "closing",
+	[USAGE_BOUND_INACTIVE] = "bound_inactive",
 };
 
 /*
@@ -170,6 +172,60 @@ emit_time_wait(struct buf *b, const char *name, const struct exposition_scrape *
 }
 
 static void
+emit_blocked(struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.blocked);
+}
+
+static void
+emit_destination_used_max(
+	struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.destination_used_max);
+}
+
+static void
+emit_destination_error_max(
+	struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.destination_error_max);
+}
+
+/* Where it comes from, and where it goes as in a URL: "10.0.0.9:443",
+ * "[2001:db8::1]:443". */
+static void
+write_destination_labels(struct buf *b, const struct destination *to)
+{
+	const bool ipv4 = IN6_IS_ADDR_V4MAPPED(&to->remote);
+	const int family = ipv4 ? AF_INET : AF_INET6;
+	const size_t skip = ipv4 ? sizeof(struct in6_addr) - sizeof(struct in_addr) : 0;
+	char address[INET6_ADDRSTRLEN];
+
+	/* Neither fails: the family is known and the room suffices. */
+	inet_ntop(family, &to->local.s6_addr[skip], address, sizeof(address));
+	write_label(b, "source", address);
+	inet_ntop(family, &to->remote.s6_addr[skip], address, sizeof(address));
+	buf_printf(b, ipv4 ? ",destination=\"%s:%u\"" : ",destination=\"[%s]:%u\"",
+		address, to->remote_port);
+}
+
+static void
+emit_destination_used(
+	struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	const struct ports_report *report = scrape->report;
+	struct destinations_entry top[DESTINATIONS_TOP_MAX];
+	size_t count = destinations_top(
+		&report->usage.destinations, scrape->top_destinations, top);
+
+	for (size_t i = 0; i < count; i++) {
+		begin_sample(b, name, scrape);
+		write_destination_labels(b, &top[i].destination);
+		end_sample(b, usage_destination_used(&report->totals, &top[i]));
+	}
+}
+
+static void
 emit_socket_count(struct buf *b, const char *name, const struct exposition_scrape *scrape,
 	enum usage_protocol protocol, enum usage_state state)
 {
@@ -179,12 +235,19 @@ emit_socket_count(struct buf *b, const char *name, const struct exposition_scrap
 	end_sample(b, scrape->report->usage.sockets[protocol][state]);
 }
 
-/* Every state on every scrape: a series that comes and goes cannot be alerted on. */
+/*
+ * Every state on every scrape: a series that comes and goes cannot be alerted on. But
+ * what the source cannot see is absent, not 0.
+ */
 static void
 emit_sockets(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++)
-		emit_socket_count(b, name, scrape, USAGE_TCP, (enum usage_state)state);
+	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++) {
+		if (state != USAGE_BOUND_INACTIVE ||
+			scrape->report->usage.shows_bound_inactive)
+			emit_socket_count(
+				b, name, scrape, USAGE_TCP, (enum usage_state)state);
+	}
 	emit_socket_count(b, name, scrape, USAGE_UDP, USAGE_ESTABLISHED);
 	emit_socket_count(b, name, scrape, USAGE_UDP, USAGE_CLOSE);
 }
@@ -192,19 +255,19 @@ emit_sockets(struct buf *b, const char *name, const struct exposition_scrape *sc
 static void
 emit_range_first(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.range_first);
+	write_plain(b, name, scrape, scrape->report->usage.pool.range_first);
 }
 
 static void
 emit_range_last(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.range_last);
+	write_plain(b, name, scrape, scrape->report->usage.pool.range_last);
 }
 
 static void
 emit_reserved(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.reserved);
+	write_plain(b, name, scrape, scrape->report->usage.pool.reserved);
 }
 
 static void
@@ -230,6 +293,7 @@ emit_info(struct buf *b, const char *name, const struct exposition_scrape *scrap
 	write_label(b, "version", scrape->version);
 	write_label(b, "source", ports_source_names[scrape->report->source]);
 	write_label(b, "launcher", scrape->launcher);
+	write_label(b, "netns", scrape->netns);
 	end_sample(b, 1);
 }
 
@@ -252,6 +316,18 @@ emit_start_time(struct buf *b, const char *name, const struct exposition_scrape 
 	buf_printf(b, "} %" PRId64 ".%03" PRId64 "\n", ms / 1000, ms % 1000);
 }
 
+static bool
+is_supervised(const struct exposition_scrape *scrape)
+{
+	return scrape->outcome_count > 0;
+}
+
+static bool
+names_destinations(const struct exposition_scrape *scrape)
+{
+	return scrape->top_destinations > 0;
+}
+
 /*
  * A sample is called family and suffix together. OpenMetrics names the family without the
  * suffix and has a type for facts; the text format knows neither.
@@ -260,33 +336,45 @@ emit_start_time(struct buf *b, const char *name, const struct exposition_scrape 
 static const struct family {
 	const char *name, *suffix, *type, *openmetrics_type, *help;
 	void (*emit)(struct buf *b, const char *name, const struct exposition_scrape *scrape);
-	bool supervised;
+	bool (*applies)(const struct exposition_scrape *scrape); /* NULL: always */
 } families[] = {
-	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, false },
-	{ "port_total", "", "gauge", "gauge", "Total Local Port Count", emit_total, false },
+	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, NULL },
+	{ "port_total", "", "gauge", "gauge", "Total Local Port Count", emit_total, NULL },
 	{ "port_used_by_protocol", "", "gauge", "gauge",
 	  "Used local ports of the pool that each protocol has for itself.",
-	  emit_used_by_protocol, false },
+	  emit_used_by_protocol, NULL },
+	{ "port_blocked", "", "gauge", "gauge",
+	  "TCP ports of the pool held by a listening or a bound, unconnected socket: no connect() can use them.",
+	  emit_blocked, NULL },
 	{ "port_time_wait", "", "gauge", "gauge",
-	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, false },
+	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, NULL },
+	{ "port_destination_used_max", "", "gauge", "gauge",
+	  "TCP ports of the pool that a new connect() to the destination nearest to exhaustion cannot use.",
+	  emit_destination_used_max, NULL },
+	{ "port_destination_used", "", "gauge", "gauge",
+	  "TCP ports of the pool that a new connect() to this destination cannot use.",
+	  emit_destination_used, names_destinations },
+	{ "port_destination_error_max", "", "gauge", "gauge",
+	  "The most by which a destination's figure is too low; 0 when every destination was counted.",
+	  emit_destination_error_max, NULL },
 	{ "port_sockets", "", "gauge", "gauge",
-	  "Sockets with a local port in the pool, by state.", emit_sockets, false },
+	  "Sockets with a local port in the pool, by state.", emit_sockets, NULL },
 	{ "port_range_first", "", "gauge", "gauge",
-	  "First port of the local port range.", emit_range_first, false },
+	  "First port of the local port range.", emit_range_first, NULL },
 	{ "port_range_last", "", "gauge", "gauge",
-	  "Last port of the local port range.", emit_range_last, false },
+	  "Last port of the local port range.", emit_range_last, NULL },
 	{ "port_reserved", "", "gauge", "gauge",
-	  "Reserved ports in the local port range: not in the pool.", emit_reserved, false },
+	  "Reserved ports in the local port range: not in the pool.", emit_reserved, NULL },
 	{ "port_scan_duration_seconds", "", "gauge", "gauge",
-	  "Wall time of the scan behind this scrape.", emit_scan_duration, false },
+	  "Wall time of the scan behind this scrape.", emit_scan_duration, NULL },
 	{ "port_scan_sockets", "", "gauge", "gauge",
-	  "Socket rows read by the scan behind this scrape.", emit_scan_sockets, false },
+	  "Socket rows read by the scan behind this scrape.", emit_scan_sockets, NULL },
 	{ "metrics_sidecar", "_info", "gauge", "info",
-	  "Version, source of the figures and launcher of this process.", emit_info, false },
+	  "Version, source of the figures, launcher of this process, and whether its network namespace is the connection's.", emit_info, NULL },
 	{ "metrics_sidecar_connections", "_total", "counter", "counter",
-	  "Connections since the supervisor started, by how they ended.", emit_connections, true },
+	  "Connections since the supervisor started, by how they ended.", emit_connections, is_supervised },
 	{ "metrics_sidecar_start_time_seconds", "", "gauge", "gauge",
-	  "Start of the supervisor, in seconds since the Unix epoch.", emit_start_time, true },
+	  "Start of the supervisor, in seconds since the Unix epoch.", emit_start_time, is_supervised },
 };
 /* clang-format on */
 
@@ -310,10 +398,8 @@ void
 exposition_write(struct buf *b, enum exposition_format format,
 	const struct exposition_scrape *scrape)
 {
-	bool supervised = scrape->outcome_count > 0;
-
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		if (supervised || !families[i].supervised)
+		if (!families[i].applies || families[i].applies(scrape))
 			write_family(b, format, &families[i], scrape);
 	}
 	if (format == EXPOSITION_OPENMETRICS)

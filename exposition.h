@@ -42,6 +42,8 @@ struct exposition_scrape {
 	const char *pod_name;
 	const char *version;
 	const char *launcher;
+	const char *netns;       /* "same", "other", "unknown" */
+	size_t top_destinations; /* named ones, at most DESTINATIONS_TOP_MAX */
 	/*
 	 * Under the supervisor only; else outcome_count is 0 and the families are left
 	 * out.

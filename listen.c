@@ -13,6 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef SO_NETNS_COOKIE /* Linux 5.14; the headers may be older */
+#define SO_NETNS_COOKIE 71
+#endif
+
 static const char unix_prefix[] = "unix:";
 
 static int
@@ -307,4 +311,42 @@ listen_open(const struct listen_address *address)
 	/* No IPv6 here: not in the kernel, or switched off. */
 	set_ipv4(&ipv4, (struct in_addr){ htonl(INADDR_ANY) }, listen_port(address));
 	return open_once(&ipv4);
+}
+
+/* An accepted UNIX socket tells of its client's namespace, not of the listening one's. */
+static bool
+is_internet_socket(int fd)
+{
+	int domain = AF_UNSPEC;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
+	       (domain == AF_INET || domain == AF_INET6);
+}
+
+static bool
+read_netns_cookie(int fd, uint64_t *ret_cookie)
+{
+	socklen_t len = sizeof(*ret_cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret_cookie, &len) == 0;
+}
+
+enum listen_netns
+listen_compare_netns(int connection)
+{
+	uint64_t theirs, ours;
+	bool known;
+	int fd;
+
+	if (!is_internet_socket(connection) || !read_netns_cookie(connection, &theirs))
+		return LISTEN_NETNS_UNKNOWN;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return LISTEN_NETNS_UNKNOWN;
+	known = read_netns_cookie(fd, &ours);
+	close(fd);
+	if (!known)
+		return LISTEN_NETNS_UNKNOWN;
+	return theirs == ours ? LISTEN_NETNS_SAME : LISTEN_NETNS_OTHER;
 }

@@ -4,7 +4,7 @@
  * open.
  *
  * Source: sd_listen_fds(3), inetd(8), xinetd.conf(5), socket(7) (SO_ACCEPTCONN), unix(7),
- * ipv6(7) (IPV6_V6ONLY).
+ * ipv6(7) (IPV6_V6ONLY); Linux net/core/sock.c (SO_NETNS_COOKIE).
  */
 #ifndef LISTEN_H
 #define LISTEN_H
@@ -84,5 +84,15 @@ int listen_find(struct listen_found *ret_found);
  * later).
  */
 int listen_open(const struct listen_address *address);
+
+/* Whether a connection is of the network namespace of this process. */
+enum listen_netns {
+	LISTEN_NETNS_UNKNOWN, /* no TCP connection, or Linux before 5.14 */
+	LISTEN_NETNS_SAME,
+	LISTEN_NETNS_OTHER,
+};
+
+/* By SO_NETNS_COOKIE of the connection and of a socket opened for it. */
+enum listen_netns listen_compare_netns(int connection);
 
 #endif

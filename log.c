@@ -167,9 +167,12 @@ find_memory(uint32_t hash)
 	return oldest;
 }
 
-/* Whether the message may be said now; how often it was left out before. */
+/*
+ * Whether the message may be said now; how often it was left out before. One that is said
+ * once counts as said in the far future: never again, and never the oldest.
+ */
 static bool
-may_say(const char *message, size_t len, uint32_t *ret_left_out)
+may_say(const char *message, size_t len, bool once, uint32_t *ret_left_out)
 {
 	uint32_t hash = hash_bytes(message, len);
 	struct memory *memory = find_memory(hash);
@@ -181,7 +184,7 @@ may_say(const char *message, size_t len, uint32_t *ret_left_out)
 		return false;
 	}
 	*ret_left_out = known ? memory->left_out : 0;
-	*memory = (struct memory){ .hash = hash, .said_ms = now };
+	*memory = (struct memory){ .hash = hash, .said_ms = once ? INT64_MAX : now };
 	return true;
 }
 
@@ -231,7 +234,8 @@ begin_line(char *line, size_t size)
 	return written(n, size);
 }
 
-static void
+/* Returns whether somebody took it. */
+static bool
 say(const char *message, uint32_t left_out)
 {
 	char line[LOG_LINE_MAX];
@@ -248,27 +252,47 @@ say(const char *message, uint32_t left_out)
 				       shared->lost),
 			room - len);
 	line[len++] = '\n';
-	if (write_line(line, len) < 0)
+	if (write_line(line, len) < 0) {
 		shared->lost++;
-	else
-		shared->lost = 0;
+		return false;
+	}
+	shared->lost = 0;
+	return true;
+}
+
+static void
+log_arguments(bool once, const char *format, va_list args)
+{
+	char message[LOG_LINE_MAX / 4 * 3]; /* leaves room for the counts */
+	size_t len = written(
+		vsnprintf(message, sizeof(message), format, args), sizeof(message));
+	uint32_t left_out;
+
+	for (size_t i = 0; i < len; i++) {
+		if (message[i] < ' ' || message[i] > '~')
+			message[i] = '?';
+	}
+	/* What is to be said once must not be lost once for all. */
+	if (may_say(message, len, once, &left_out) && !say(message, left_out) && once)
+		find_memory(hash_bytes(message, len))->said_ms = 0;
 }
 
 void
 log_message(const char *format, ...)
 {
-	char message[LOG_LINE_MAX / 4 * 3]; /* leaves room for the counts */
-	uint32_t left_out;
 	va_list args;
-	size_t len;
 
 	va_start(args, format);
-	len = written(vsnprintf(message, sizeof(message), format, args), sizeof(message));
+	log_arguments(false, format, args);
 	va_end(args);
-	for (size_t i = 0; i < len; i++) {
-		if (message[i] < ' ' || message[i] > '~')
-			message[i] = '?';
-	}
-	if (may_say(message, len, &left_out))
-		say(message, left_out);
+}
+
+void
+log_message_once(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_arguments(true, format, args);
+	va_end(args);
 }

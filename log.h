@@ -31,4 +31,7 @@ void log_init(void);
  */
 void log_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same, but only once, by this process and all it forked: one line that was taken. */
+void log_message_once(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #endif

@@ -32,10 +32,10 @@
 enum {
 	EXIT_USAGE = 2,
 	/*
-	 * About 30 samples with a name of at most 253 bytes, each of which U+FFFD can
-	 * make three: 30 * (759 + 160) is 27 KiB.
+	 * At most 45 samples and DESTINATIONS_TOP_MAX more with a name of at most 253
+	 * bytes, each of which U+FFFD can make three: 145 * (759 + 160) is 131 KiB.
 	 */
-	CONTENT_MAX = 64 * 1024,
+	CONTENT_MAX = 144 * 1024,
 	RESPONSE_HEAD_MAX = 512,
 };
 
@@ -74,9 +74,17 @@ describe_error(int error)
 {
 	if (error == -EBADMSG)
 		return "not in the format the kernel writes";
+	if (error == -EAGAIN)
+		return "interrupted at every try";
 	/* The alarm of the deadline is what interrupts. */
 	return error == -EINTR ? "deadline passed" : strerror(-error);
 }
+
+static const char *const netns_names[] = {
+	[LISTEN_NETNS_UNKNOWN] = "unknown",
+	[LISTEN_NETNS_SAME] = "same",
+	[LISTEN_NETNS_OTHER] = "other",
+};
 
 /*
  * Scan and render. Returns 0, or -errno after appending what went wrong to `reason`; the
@@ -93,6 +101,8 @@ scrape(const struct options *options, const struct job *job,
 		.pod_name = options->pod_name,
 		.version = VERSION,
 		.launcher = job->launcher,
+		.netns = netns_names[listen_compare_netns(job->in)],
+		.top_destinations = options->top_destinations,
 		.outcomes = outcomes,
 		.outcome_count = job->supervised ? SUPERVISOR_OUTCOMES : 0,
 		.start_time_ms = job->child.start_time_ms,
@@ -104,6 +114,9 @@ scrape(const struct options *options, const struct job *job,
 		buf_printf(reason, "read %s: %s", object, describe_error(r));
 		return r;
 	}
+	if (report.sock_diag_error < 0)
+		log_message_once("read sock_diag: %s: reading procfs instead",
+			describe_error(report.sock_diag_error));
 	for (int i = 0; i < SUPERVISOR_OUTCOMES; i++)
 		outcomes[i] = (struct exposition_outcome){
 			supervisor_outcome_names[i],
@@ -279,7 +292,7 @@ print_metrics(const struct options *options)
 {
 	static char content_data[CONTENT_MAX];
 	struct buf content = buf_over(content_data, sizeof(content_data));
-	struct job job = { .launcher = "print" };
+	struct job job = { .launcher = "print", .in = -1 };
 	char text[256] = "";
 	struct buf reason = buf_over(text, sizeof(text));
 	int r;
@@ -451,9 +464,6 @@ run(const struct options *options)
 		return print_help();
 	if (options->mode == OPTIONS_MODE_VERSION)
 		return print_version();
-	if (options->top_destinations > 0)
-		log_message(
-			"name top destinations: not measured by this version: ignored");
 	r = find_job(options, &job);
 	if (r < 0)
 		log_message("take passed sockets: %s", strerror(-r));

@@ -149,7 +149,7 @@ static const struct spec specs[] = {
 	{ "source", "SOURCE", "METRICS_SIDECAR_SOURCE", .take = take_source,
 	  .help = "auto, sock_diag or procfs (auto)" },
 	{ "top-destinations", "N", "METRICS_SIDECAR_TOP_DESTINATIONS",
-	  NUMBER(top_destinations), .min = 0, .max = 100,
+	  NUMBER(top_destinations), .min = 0, .max = DESTINATIONS_TOP_MAX,
 	  .help = "name the N most used destinations (0)" },
 	{ "max-connections", "N", "METRICS_SIDECAR_MAX_CONNECTIONS",
 	  NUMBER(max_connections), .min = 1, .max = SUPERVISOR_CONNECTIONS_MAX,
@@ -282,8 +282,11 @@ settle_source(struct options *options, enum ports_source variable, struct buf *m
 	if (!is_option)
 		options->source = variable;
 	/* Another procfs may be another namespace's; netlink always asks about ours. */
-	if (options->source != PORTS_SOURCE_SOCK_DIAG ||
-		strcmp(options->procfs, DEFAULT_PROCFS) == 0)
+	if (strcmp(options->procfs, DEFAULT_PROCFS) == 0)
+		return 0;
+	if (options->source == PORTS_SOURCE_AUTO)
+		options->source = PORTS_SOURCE_PROCFS;
+	if (options->source == PORTS_SOURCE_PROCFS)
 		return 0;
 	if (is_option) {
 		buf_printf(message,
@@ -292,8 +295,8 @@ settle_source(struct options *options, enum ports_source variable, struct buf *m
 		return -EINVAL;
 	}
 	log_message("use METRICS_SIDECAR_SOURCE=sock_diag: another procfs "
-		    "than " DEFAULT_PROCFS " is read as files only: auto used");
-	options->source = PORTS_SOURCE_AUTO;
+		    "than " DEFAULT_PROCFS " is read as files only: procfs used");
+	options->source = PORTS_SOURCE_PROCFS;
 	return 0;
 }
 

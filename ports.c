@@ -2,10 +2,13 @@
 #include "ports.h"
 
 #include "procnet.h"
+#include "sockdiag.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,8 +18,11 @@
 #define SOCKSTAT6_FILE "self/net/sockstat6"
 
 enum {
-	/* A seq_file hands out one page for each read; rows are 300 bytes at most. */
+	/* A seq_file hands out one page for each read. */
 	TABLE_CHUNK = 16 * 1024,
+	/* Of tcp6, the widest: 171 bytes, and 116 more when every number is at its
+	 * widest. */
+	TABLE_ROW_MAX = 300,
 	SMALL_FILE = 4 * 1024,
 	/*
 	 * The kernel gives the list only to a single read, cut where the buffer ends. The
@@ -24,6 +30,8 @@ enum {
 	 * KiB. This is more.
 	 */
 	RESERVED_LIST = 256 * 1024,
+	/* Dumps that the kernel calls inconsistent, before another source is asked. */
+	SOCK_DIAG_TRIES = 3,
 };
 
 const char *const ports_source_names[PORTS_SOURCES] = {
@@ -99,29 +107,78 @@ consume(const struct table *table, struct usage *usage, bool *heading_seen,
 	return rows < 0 ? rows : heading + rows;
 }
 
+/* A socket table while it is read. */
+struct reader {
+	bool heading_seen;
+	bool ended;
+	size_t tail_len;
+	char tail[TABLE_ROW_MAX]; /* the endpoints of the last row so far */
+};
+
+/*
+ * Whether a read that brought `n` bytes was the one that came to the end of the table: it
+ * had room for another row, in a page of a seq_file, or in the buffer.
+ */
+static bool
+is_last_piece(size_t n, size_t room)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return n + TABLE_ROW_MAX <= (room < page ? room : page);
+}
+
+/*
+ * Whether this last piece shows the end of the table again. When it is read on after its
+ * last row, the kernel looks for "row number so-and-so" from the start, and finds rows
+ * that it has shown when others were added meanwhile (tcp_seek_last_pos).
+ */
+static bool
+is_tail_again(struct reader *reader, const char *buf, size_t len)
+{
+	struct slice tail = procnet_last_endpoints(buf, len);
+	bool again = reader->ended && tail.len > 0 && tail.len == reader->tail_len &&
+	             memcmp(tail.data, reader->tail, tail.len) == 0;
+
+	reader->tail_len = tail.len < sizeof(reader->tail) ? tail.len : 0;
+	memcpy(reader->tail, tail.data, reader->tail_len);
+	return again;
+}
+
+/* Returns the bytes consumed or -EBADMSG. */
+static ssize_t
+consume_piece(struct reader *reader, const struct table *table, struct usage *usage,
+	const char *buf, size_t len)
+{
+	if (is_tail_again(reader, buf, len))
+		return (ssize_t)len;
+	return consume(table, usage, &reader->heading_seen, buf, len);
+}
+
 /* Count the rows of an open table. Returns 0 or -errno. */
 static int
 scan_open_table(int fd, const struct table *table, struct usage *usage)
 {
 	static char buf[TABLE_CHUNK];
-	bool heading_seen = false;
-	size_t len = 0;
-	ssize_t n, used;
+	struct reader reader = { 0 };
+	size_t len = 0, room = sizeof(buf);
+	ssize_t n = 0, used;
 
-	while ((n = read_some(fd, buf + len, sizeof(buf) - len)) > 0) {
+	while (!reader.ended && (n = read_some(fd, buf + len, room)) > 0) {
+		reader.ended = is_last_piece((size_t)n, room);
 		len += (size_t)n;
-		used = consume(table, usage, &heading_seen, buf, len);
+		used = consume_piece(&reader, table, usage, buf, len);
 		if (used < 0)
 			return (int)used;
 		len -= (size_t)used;
 		memmove(buf, buf + used, len);
-		if (len == sizeof(buf))
+		room = sizeof(buf) - len;
+		if (room == 0)
 			return -EBADMSG; /* one line fills the buffer */
 	}
 	if (n < 0)
 		return (int)n;
 	/* The table ends with its heading read and no torn line left over. */
-	return heading_seen && len == 0 ? 0 : -EBADMSG;
+	return reader.heading_seen && len == 0 ? 0 : -EBADMSG;
 }
 
 /* A kernel without IPv6 has neither its tables nor its sockstat6. */
@@ -199,9 +256,77 @@ scan_tables(int procfd, struct usage *usage, const char **ret_object)
 	return 0;
 }
 
-/* Start usage over with the pool that the kernel hands out. */
+/*
+ * Scan the tables, and again when a port was found blocked after it had been counted
+ * towards a destination: an IPv6 socket may listen on a port of an IPv4 connection, and
+ * tcp6 is read last. What is late in the second scan too has changed meanwhile, and its
+ * figure is bounded by the total.
+ */
 static int
-read_pool(int procfd, struct usage *usage, const char **ret_object)
+scan_by_procfs(int procfd, struct usage *usage, const char **ret_object)
+{
+	int r = scan_tables(procfd, usage, ret_object);
+
+	if (r < 0 || !usage->blocked_late)
+		return r;
+	usage_restart(usage);
+	return scan_tables(procfd, usage, ret_object);
+}
+
+/* Whether a dump that ended so need not be tried again. */
+static bool
+is_consistent(int r, const struct usage *usage)
+{
+	return r != -EAGAIN && r != -ENOBUFS && (r < 0 || !usage->blocked_late);
+}
+
+static int
+scan_by_sock_diag(struct usage *usage, const char **ret_object)
+{
+	int r = sockdiag_collect(usage);
+
+	*ret_object = "sock_diag";
+	for (int i = 1; i < SOCK_DIAG_TRIES && !is_consistent(r, usage); i++) {
+		usage_restart(usage);
+		r = sockdiag_collect(usage);
+	}
+	return r;
+}
+
+/* Returns 0 or -errno, and in report->source who answered. */
+static int
+scan(int procfd, struct ports_report *report, const char **ret_object)
+{
+	struct usage *usage = &report->usage;
+	int r;
+
+	report->sock_diag_error = 0;
+	if (report->source == PORTS_SOURCE_PROCFS)
+		return scan_by_procfs(procfd, usage, ret_object);
+	r = scan_by_sock_diag(usage, ret_object);
+	/* A deadline that has passed leaves no time for another source. */
+	if (r < 0 && r != -EINTR && report->source == PORTS_SOURCE_AUTO) {
+		report->source = PORTS_SOURCE_PROCFS;
+		report->sock_diag_error = r;
+		usage_restart(usage);
+		return scan_by_procfs(procfd, usage, ret_object);
+	}
+	report->source = PORTS_SOURCE_SOCK_DIAG;
+	return r;
+}
+
+/* The kernel gives every process random bytes; they serve where getrandom() is denied. */
+static void
+make_seed(uint64_t ret_seed[static DESTINATIONS_SEED_WORDS])
+{
+	const size_t size = DESTINATIONS_SEED_WORDS * sizeof(ret_seed[0]);
+
+	if (getrandom(ret_seed, size, GRND_NONBLOCK) != (ssize_t)size)
+		memcpy(ret_seed, (const void *)getauxval(AT_RANDOM), size);
+}
+
+static int
+read_pool(int procfd, struct usage_pool *pool, const char **ret_object)
 {
 	static char buf[RESERVED_LIST];
 	uint16_t first, last;
@@ -215,13 +340,13 @@ read_pool(int procfd, struct usage *usage, const char **ret_object)
 	r = procnet_parse_range(buf, (size_t)n, &first, &last);
 	if (r < 0)
 		return r;
-	usage_reset(usage, first, last);
+	usage_pool_fill(pool, first, last);
 
 	*ret_object = RESERVED_FILE;
 	n = read_small(procfd, RESERVED_FILE, buf, sizeof(buf));
 	if (n < 0)
 		return (int)n;
-	return procnet_parse_reserved(usage, buf, (size_t)n);
+	return procnet_parse_reserved(pool, buf, (size_t)n);
 }
 
 static int
@@ -242,6 +367,17 @@ now_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+/* Start usage over with the pool of now. Returns 0 or -errno. */
+static int
+reset_usage(int procfd, struct usage *usage, const char **ret_object)
+{
+	uint64_t seed[DESTINATIONS_SEED_WORDS];
+
+	make_seed(seed);
+	usage_reset(usage, seed);
+	return read_pool(procfd, &usage->pool, ret_object);
+}
+
 int
 ports_collect(const char *procfs, enum ports_source source,
 	struct ports_report *ret_report, const char **ret_object)
@@ -249,21 +385,17 @@ ports_collect(const char *procfs, enum ports_source source,
 	uint64_t start = now_us();
 	int procfd, r;
 
-	if (source == PORTS_SOURCE_SOCK_DIAG) {
-		*ret_object = "sock_diag";
-		return -EOPNOTSUPP;
-	}
 	procfd = open_procfs(procfs, ret_object);
 	if (procfd < 0)
 		return procfd;
-	r = read_pool(procfd, &ret_report->usage, ret_object);
+	ret_report->source = source;
+	r = reset_usage(procfd, &ret_report->usage, ret_object);
 	if (r == 0)
-		r = scan_tables(procfd, &ret_report->usage, ret_object);
+		r = scan(procfd, ret_report, ret_object);
 	close(procfd);
 	if (r < 0)
 		return r;
 	ret_report->totals = usage_sum(&ret_report->usage);
-	ret_report->source = PORTS_SOURCE_PROCFS;
 	ret_report->scan_duration_us = now_us() - start;
 	return 0;
 }
@@ -271,14 +403,14 @@ ports_collect(const char *procfs, enum ports_source source,
 int
 ports_pool_contains(const char *procfs, uint16_t port)
 {
-	static struct usage usage;
+	struct usage_pool pool;
 	const char *object;
 	int procfd = open_procfs(procfs, &object);
 	int r;
 
 	if (procfd < 0)
 		return procfd;
-	r = read_pool(procfd, &usage, &object);
+	r = read_pool(procfd, &pool, &object);
 	close(procfd);
-	return r < 0 ? r : usage_in_pool(&usage, port);
+	return r < 0 ? r : usage_pool_contains(&pool, port);
 }

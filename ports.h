@@ -27,18 +27,21 @@ struct ports_report {
 	struct usage usage;
 	struct usage_totals totals;
 	enum ports_source source;  /* which one answered; never AUTO */
+	int sock_diag_error;       /* -errno: why AUTO came to PROCFS; else 0 */
 	uint64_t scan_duration_us; /* wall time of the scan, microseconds */
 };
 
 /*
- * Measure once: read the range, the reserved ports and every socket table under the
- * directory `procfs`
- * ("/proc"). Does I/O, opens files close-on-exec and closes them again.
+ * Measure once: read the range and the reserved ports under the directory `procfs`
+ * ("/proc"), and every socket from the source. AUTO is sock_diag, or the tables under
+ * `procfs` where sock_diag cannot be had whole. sock_diag always asks about the network
+ * namespace of this process, so another procfs goes with the source PROCFS. Does I/O,
+ * opens files close-on-exec and closes them again.
  *
  * Returns 0 and fills *ret_report; the scan is complete. Or returns -errno (-EBADMSG:
- * what was read does not parse; -EOPNOTSUPP: no such source in this build; else what
- * open(2) or read(2) said) and names in *ret_object what could not be read, as a constant
- * string; *ret_report is then unusable.
+ * what was read does not parse; -EAGAIN: sockets changed at every try; else what a system
+ * call or the kernel's answer said) and names in *ret_object what could not be read, as a
+ * constant string; *ret_report is then unusable.
  */
 int ports_collect(const char *procfs, enum ports_source source,
 	struct ports_report *ret_report, const char **ret_object);

@@ -3,6 +3,8 @@
 
 #include "util.h"
 
+#include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -13,34 +15,39 @@ struct cursor {
 	const char *end;
 };
 
-static bool
-is_hex(char c, unsigned *ret_digit)
-{
-	if (c >= '0' && c <= '9')
-		*ret_digit = (unsigned)(c - '0');
-	else if (c >= 'A' && c <= 'F')
-		*ret_digit = (unsigned)(c - 'A') + 10;
-	else
-		return false;
-	return true;
-}
+enum {
+	HEX_DIGIT = 0x10, /* set for those that the kernel prints */
+};
 
-/* Exactly `digits` upper-case hexadecimal digits, no more, no less. */
-static bool
+/*
+ * Most of a row is hexadecimal digits: looking them up costs half of comparing them.
+ */
+/* clang-format off */
+static const uint8_t hex_values[256] = {
+	['0'] = HEX_DIGIT + 0, HEX_DIGIT + 1, HEX_DIGIT + 2, HEX_DIGIT + 3, HEX_DIGIT + 4,
+		HEX_DIGIT + 5, HEX_DIGIT + 6, HEX_DIGIT + 7, HEX_DIGIT + 8, HEX_DIGIT + 9,
+	['A'] = HEX_DIGIT + 10, HEX_DIGIT + 11, HEX_DIGIT + 12, HEX_DIGIT + 13, HEX_DIGIT + 14,
+		HEX_DIGIT + 15,
+};
+/* clang-format on */
+
+/* Exactly `digits` upper-case hexadecimal digits, no more, no less; at most eight. */
+static inline bool
 take_hex(struct cursor *c, int digits, unsigned *ret_value)
 {
-	unsigned value = 0, digit;
+	unsigned value = 0, all = HEX_DIGIT;
 
 	if (c->end - c->at < digits)
 		return false;
 	for (int i = 0; i < digits; i++) {
-		if (!is_hex(c->at[i], &digit))
-			return false;
-		value = value << 4 | digit;
+		unsigned digit = hex_values[(unsigned char)c->at[i]];
+
+		all &= digit;
+		value = value << 4 | (digit & (HEX_DIGIT - 1));
 	}
 	c->at += digits;
 	*ret_value = value;
-	return true;
+	return all & HEX_DIGIT;
 }
 
 static bool
@@ -74,19 +81,38 @@ take_entry(struct cursor *c)
 	return true;
 }
 
-/* An address of 8 or 32 digits and a port: "0100007F:1F90 ". */
+/*
+ * An address of 8 or 32 digits: words in the machine's byte order, so that putting them
+ * back into memory makes the address in network byte order.
+ */
 static bool
-take_endpoint(struct cursor *c, uint16_t *ret_port)
+take_address(struct cursor *c, struct in6_addr *ret_address)
 {
-	unsigned word, port;
-	int words;
+	uint32_t words[4] = { 0, 0, htonl(0xffff), 0 };
+	int count;
 
-	for (words = 0; words < 4 && c->at < c->end && *c->at != ':'; words++) {
-		if (!take_hex(c, 8, &word))
+	for (count = 0; count < 4 && c->at < c->end && *c->at != ':'; count++) {
+		if (!take_hex(c, 8, &words[count]))
 			return false;
 	}
-	if ((words != 1 && words != 4) || !take_char(c, ':') || !take_hex(c, 4, &port) ||
-		!take_char(c, ' '))
+	if (count == 1) {
+		words[3] = words[0];
+		words[0] = 0;
+	} else if (count != 4) {
+		return false;
+	}
+	memcpy(ret_address, words, sizeof(*ret_address));
+	return true;
+}
+
+/* An address and a port: "0100007F:1F90 ". */
+static bool
+take_endpoint(struct cursor *c, struct in6_addr *ret_address, uint16_t *ret_port)
+{
+	unsigned port;
+
+	if (!take_address(c, ret_address) || !take_char(c, ':') ||
+		!take_hex(c, 4, &port) || !take_char(c, ' '))
 		return false;
 	skip_spaces(c);
 	*ret_port = (uint16_t)port;
@@ -107,7 +133,7 @@ take_state(struct cursor *c, enum usage_protocol protocol, enum usage_state *ret
 		return false;
 	if (state == 0)
 		state = USAGE_CLOSE;
-	if (state >= USAGE_STATES)
+	if (state > USAGE_CLOSING)
 		return false;
 	if (protocol == USAGE_UDP && state != USAGE_ESTABLISHED && state != USAGE_CLOSE)
 		return false;
@@ -115,44 +141,79 @@ take_state(struct cursor *c, enum usage_protocol protocol, enum usage_state *ret
 	return true;
 }
 
-/* The two queue lengths: "00000000:00000000 ". */
+/* The two queue lengths, "00000000:00000000 ", which are not used. */
 static bool
-take_queues(struct cursor *c)
+skip_queues(struct cursor *c)
 {
-	unsigned length;
+	enum {
+		DIGITS = 8,
+		LENGTH = 2 * DIGITS + 2,
+	};
 
 	skip_spaces(c);
-	return take_hex(c, 8, &length) && take_char(c, ':') && take_hex(c, 8, &length) &&
-	       take_char(c, ' ');
+	if (c->end - c->at < LENGTH || c->at[DIGITS] != ':' || c->at[LENGTH - 1] != ' ')
+		return false;
+	c->at += LENGTH;
+	return true;
+}
+
+/* Eight characters, the first in the lowest byte; spaces past the end. */
+static uint64_t
+load_characters(struct cursor c)
+{
+	uint64_t characters = UINT64_C(0x2020202020202020);
+
+	if (c.end - c.at >= (ptrdiff_t)sizeof(characters))
+		memcpy(&characters, c.at, sizeof(characters));
+	else
+		memcpy(&characters, c.at, (size_t)(c.end - c.at));
+	return le64toh(characters);
+}
+
+/* 0x80 in each byte that is a space, 0 in the others. */
+static uint64_t
+find_spaces(uint64_t characters)
+{
+	const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+	uint64_t difference = characters ^ UINT64_C(0x2020202020202020);
+
+	return ~(((difference & low) + low) | difference | low);
 }
 
 /*
  * Every kind of row goes on with timer, retransmits, uid, timeout, inode, references and
- * pointer. They are not used, but a row without them was torn.
+ * pointer. They are not used, but a row without them was torn. They are half of a row, so
+ * eight characters are looked at together: a field starts where no space follows one.
  */
 static bool
 has_trailing_fields(struct cursor c)
 {
 	enum {
-		TRAILING_FIELDS = 7
+		TRAILING_FIELDS = 7,
+		TOGETHER = sizeof(uint64_t),
 	};
-	int fields = 0;
-	char before = ' ';
+	uint64_t fields = 0, before = 0x80, spaces, starts;
 
-	for (; c.at < c.end; before = *c.at++)
-		fields += before == ' ' && *c.at != ' ';
+	while (c.at < c.end && fields < TRAILING_FIELDS) {
+		spaces = find_spaces(load_characters(c));
+		starts = ~spaces & (spaces << 8 | before) & UINT64_C(0x8080808080808080);
+		fields += (starts >> 7) * UINT64_C(0x0101010101010101) >> 56;
+		before = spaces >> 56;
+		c.at += c.end - c.at < TOGETHER ? c.end - c.at : TOGETHER;
+	}
 	return fields >= TRAILING_FIELDS;
 }
 
 static bool
 parse_row(struct cursor line, enum usage_protocol protocol, struct usage_row *ret_row)
 {
-	uint16_t remote_port;
+	struct destination *to = &ret_row->destination;
 
 	ret_row->protocol = protocol;
-	return take_entry(&line) && take_endpoint(&line, &ret_row->local_port) &&
-	       take_endpoint(&line, &remote_port) &&
-	       take_state(&line, protocol, &ret_row->state) && take_queues(&line) &&
+	return take_entry(&line) &&
+	       take_endpoint(&line, &to->local, &ret_row->local_port) &&
+	       take_endpoint(&line, &to->remote, &to->remote_port) &&
+	       take_state(&line, protocol, &ret_row->state) && skip_queues(&line) &&
 	       has_trailing_fields(line);
 }
 
@@ -172,6 +233,29 @@ procnet_scan(
 		line = newline + 1;
 	}
 	return line - buf;
+}
+
+struct slice
+procnet_last_endpoints(const char *buf, size_t len)
+{
+	const struct slice none = { buf, 0 };
+	struct cursor line = { buf, buf + len - 1 };
+	struct in6_addr address;
+	const char *newline, *first;
+	uint16_t port;
+
+	if (len == 0 || buf[len - 1] != '\n')
+		return none;
+	newline = memrchr(buf, '\n', len - 1);
+	if (newline)
+		line.at = newline + 1;
+	if (!take_entry(&line))
+		return none;
+	first = line.at;
+	if (!take_endpoint(&line, &address, &port) ||
+		!take_endpoint(&line, &address, &port) || port == 0)
+		return none;
+	return (struct slice){ first, (size_t)(line.at - first) };
 }
 
 /* Decimal digits up to something else; the port they make. */
@@ -208,7 +292,7 @@ procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *
 }
 
 int
-procnet_parse_reserved(struct usage *usage, const char *buf, size_t len)
+procnet_parse_reserved(struct usage_pool *pool, const char *buf, size_t len)
 {
 	struct cursor c = { buf, buf + len };
 	uint16_t first, last;
@@ -224,7 +308,7 @@ procnet_parse_reserved(struct usage *usage, const char *buf, size_t len)
 			return -EBADMSG;
 		if (first > last)
 			return -EBADMSG;
-		usage_reserve(usage, first, last);
+		usage_pool_reserve(pool, first, last);
 	} while (take_char(&c, ','));
 	return take_char(&c, '\n') && c.at == c.end ? 0 : -EBADMSG;
 }

@@ -15,6 +15,7 @@
 #define PROCNET_H
 
 #include "usage.h"
+#include "util.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,13 @@ ssize_t procnet_scan(
 	struct usage *usage, enum usage_protocol protocol, const char *buf, size_t len);
 
 /*
+ * The addresses and ports of the last row of buf, which ends with it: what tells two
+ * connections of a table apart. Empty when there is no such row, or when it has no peer:
+ * SO_REUSEPORT gives many sockets one local address and port.
+ */
+struct slice procnet_last_endpoints(const char *buf, size_t len);
+
+/*
  * Read ip_local_port_range: two port numbers, 1 to 65535, the first not above the last.
  *
  * Returns 0 or -EBADMSG.
@@ -52,9 +60,9 @@ procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *
  * Take the ports of ip_local_reserved_ports, "8080,9148-9150\n" or nothing at all, out of
  * the pool.
  *
- * Returns 0, or -EBADMSG when it does not parse; usage is then unusable.
+ * Returns 0, or -EBADMSG when it does not parse; the pool is then unusable.
  */
-int procnet_parse_reserved(struct usage *usage, const char *buf, size_t len);
+int procnet_parse_reserved(struct usage_pool *pool, const char *buf, size_t len);
 
 /*
  * Find a count in sockstat or sockstat6: in the line that starts with label ("TCP:") the

@@ -21,6 +21,22 @@ bitmap_has(const struct usage_bitmap *map, uint16_t port)
 	return (map->words[port / 64] >> (port % 64)) & 1;
 }
 
+/* Both ends included, whole words at once: the range has 28,232 ports by default. */
+static void
+bitmap_fill(struct usage_bitmap *map, uint32_t first, uint32_t last)
+{
+	uint32_t port = first;
+
+	while (port <= last) {
+		if (port % 64 == 0 && last - port >= 63) {
+			map->words[port / 64] = UINT64_MAX;
+			port += 64;
+		} else {
+			bitmap_set(map, (uint16_t)port++);
+		}
+	}
+}
+
 static uint32_t
 count_bits(uint64_t word)
 {
@@ -28,62 +44,151 @@ count_bits(uint64_t word)
 }
 
 void
-usage_reset(struct usage *usage, uint16_t first, uint16_t last)
+usage_pool_fill(struct usage_pool *pool, uint16_t first, uint16_t last)
 {
-	memset(usage, 0, sizeof(*usage));
-	usage->range_first = first;
-	usage->range_last = last;
-	for (uint32_t port = first; port <= last; port++)
-		bitmap_set(&usage->pool, (uint16_t)port);
+	memset(pool, 0, sizeof(*pool));
+	pool->range_first = first;
+	pool->range_last = last;
+	bitmap_fill(&pool->ports, first, last);
 }
 
 void
-usage_reserve(struct usage *usage, uint16_t first, uint16_t last)
+usage_pool_reserve(struct usage_pool *pool, uint16_t first, uint16_t last)
 {
 	for (uint32_t port = first; port <= last; port++) {
-		if (!bitmap_has(&usage->pool, (uint16_t)port))
+		if (!bitmap_has(&pool->ports, (uint16_t)port))
 			continue;
-		bitmap_clear(&usage->pool, (uint16_t)port);
-		usage->reserved++;
+		bitmap_clear(&pool->ports, (uint16_t)port);
+		pool->reserved++;
 	}
 }
 
 bool
-usage_in_pool(const struct usage *usage, uint16_t port)
+usage_pool_contains(const struct usage_pool *pool, uint16_t port)
 {
-	return bitmap_has(&usage->pool, port);
+	return bitmap_has(&pool->ports, port);
+}
+
+void
+usage_restart(struct usage *usage)
+{
+	usage->known_blocked = usage->blocked;
+	memset(usage->held, 0, sizeof(usage->held));
+	memset(&usage->held_beyond_time_wait, 0, sizeof(usage->held_beyond_time_wait));
+	memset(&usage->blocked, 0, sizeof(usage->blocked));
+	memset(&usage->connected, 0, sizeof(usage->connected));
+	memset(usage->sockets, 0, sizeof(usage->sockets));
+	usage->blocked_late = false;
+	usage->shows_bound_inactive = false;
+	usage->rows = 0;
+	destinations_clear(&usage->destinations);
+}
+
+void
+usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS])
+{
+	/* A process that scans once leaves the pages alone that it never needs. */
+	if (usage->pool.range_last != 0) {
+		usage_restart(usage);
+		memset(&usage->known_blocked, 0, sizeof(usage->known_blocked));
+		memset(&usage->pool, 0, sizeof(usage->pool));
+	}
+	destinations_reset(&usage->destinations, seed);
+}
+
+/*
+ * A socket without a peer takes its port away from every connect(), of either family; in
+ * the kernel's words, its bind bucket has fastreuse >= 0.
+ */
+static bool
+blocks_port(const struct usage_row *row)
+{
+	return row->state == USAGE_LISTEN || row->state == USAGE_BOUND_INACTIVE ||
+	       row->destination.remote_port == 0;
+}
+
+/*
+ * A connection on a blocked port is one that a listening socket accepted, or shares the
+ * port of a bound one: it takes nothing that is not taken already. What is still in
+ * SYN_RECV came from outside as well.
+ */
+static void
+add_destination(struct usage *usage, const struct usage_row *row)
+{
+	uint16_t port = row->local_port;
+
+	if (row->state == USAGE_SYN_RECV || bitmap_has(&usage->blocked, port) ||
+		bitmap_has(&usage->known_blocked, port))
+		return;
+	bitmap_set(&usage->connected, port);
+	destinations_add(&usage->destinations, &row->destination, port);
+}
+
+static void
+add_tcp(struct usage *usage, const struct usage_row *row)
+{
+	if (row->state != USAGE_TIME_WAIT)
+		bitmap_set(&usage->held_beyond_time_wait, row->local_port);
+	if (!blocks_port(row)) {
+		add_destination(usage, row);
+		return;
+	}
+	bitmap_set(&usage->blocked, row->local_port);
+	if (bitmap_has(&usage->connected, row->local_port))
+		usage->blocked_late = true;
 }
 
 void
 usage_add(struct usage *usage, const struct usage_row *row)
 {
-	bool time_wait = row->protocol == USAGE_TCP && row->state == USAGE_TIME_WAIT;
-
 	usage->rows++;
 	/* Port 0 is in no pool: the range begins at 1 at the lowest. */
-	if (!usage_in_pool(usage, row->local_port))
+	if (!usage_pool_contains(&usage->pool, row->local_port))
 		return;
 	bitmap_set(&usage->held[row->protocol], row->local_port);
-	if (row->protocol == USAGE_TCP && !time_wait)
-		bitmap_set(&usage->held_beyond_time_wait, row->local_port);
 	usage->sockets[row->protocol][row->state]++;
+	if (row->protocol == USAGE_TCP)
+		add_tcp(usage, row);
 }
 
 struct usage_totals
 usage_sum(const struct usage *usage)
 {
 	struct usage_totals totals = { 0 };
+	struct destinations_entry nearest;
 
-	for (int i = 0; i < USAGE_WORDS; i++) {
+	/* Nothing is counted outside the range. */
+	for (int i = usage->pool.range_first / 64; i <= usage->pool.range_last / 64;
+		i++) {
 		uint64_t tcp = usage->held[USAGE_TCP].words[i];
 		uint64_t udp = usage->held[USAGE_UDP].words[i];
 
-		totals.total += count_bits(usage->pool.words[i]);
+		totals.total += count_bits(usage->pool.ports.words[i]);
 		totals.used += count_bits(tcp | udp);
 		totals.used_by[USAGE_TCP] += count_bits(tcp);
 		totals.used_by[USAGE_UDP] += count_bits(udp);
 		totals.time_wait +=
 			count_bits(tcp & ~usage->held_beyond_time_wait.words[i]);
+		/* What a socket listened on stays closed for those that it accepted. */
+		totals.blocked += count_bits(
+			usage->blocked.words[i] | (usage->known_blocked.words[i] & tcp));
 	}
+	totals.destination_used_max =
+		destinations_top(&usage->destinations, 1, &nearest) > 0
+			? usage_destination_used(&totals, &nearest)
+			: totals.blocked;
+	totals.destination_error_max = usage->destinations.rounds < totals.total
+	                                       ? usage->destinations.rounds
+	                                       : totals.total;
 	return totals;
+}
+
+uint32_t
+usage_destination_used(
+	const struct usage_totals *totals, const struct destinations_entry *entry)
+{
+	uint32_t used = totals->blocked + entry->count;
+
+	/* A row that the kernel shows twice while its table changes may count twice. */
+	return used < totals->total ? used : totals->total;
 }

@@ -5,7 +5,8 @@
  * The pool is the local port range minus the reserved ports. A port number is counted
  * once however many sockets share it, because connect() may share a local port between
  * destinations; that is also why rows go into bitmaps: a table read in pieces may show
- * the same row twice.
+ * the same row twice. What a new connect() to one destination cannot use is counted in
+ * destinations.h, and the ports that no connect() can use at all are added here.
  *
  * Source: Linux net/ipv4/inet_hashtables.c (__inet_hash_connect), net/ipv4/udp.c
  * (udp_lib_get_port), Documentation/networking/ip-sysctl.rst (ip_local_port_range,
@@ -13,6 +14,8 @@
  */
 #ifndef USAGE_H
 #define USAGE_H
+
+#include "destinations.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,8 +27,9 @@ enum usage_protocol {
 };
 
 /*
- * The kernel's numbers (include/net/tcp_states.h); UDP uses ESTABLISHED and CLOSE of
- * them.
+ * The kernel's numbers (include/net/tcp_states.h) but for the last, which is no state of
+ * its own there: a TCP socket in CLOSE that has been bound. UDP uses ESTABLISHED and
+ * CLOSE of them.
  */
 enum usage_state {
 	USAGE_ESTABLISHED = 1,
@@ -39,6 +43,7 @@ enum usage_state {
 	USAGE_LAST_ACK,
 	USAGE_LISTEN,
 	USAGE_CLOSING,
+	USAGE_BOUND_INACTIVE,
 	USAGE_STATES, /* one past the last; 0 is no state */
 };
 
@@ -52,21 +57,34 @@ struct usage_bitmap {
 	uint64_t words[USAGE_WORDS];
 };
 
-struct usage {
-	struct usage_bitmap pool;
-	struct usage_bitmap held[USAGE_PROTOCOLS];
-	struct usage_bitmap held_beyond_time_wait; /* TCP, by anything but TIME_WAIT */
-	uint64_t sockets[USAGE_PROTOCOLS][USAGE_STATES];
-	uint64_t rows; /* rows read, in the pool or not */
+/* The ports that the kernel hands out by itself. */
+struct usage_pool {
+	struct usage_bitmap ports;
 	uint16_t range_first;
 	uint16_t range_last;
 	uint32_t reserved; /* ports of the range that are reserved */
+};
+
+struct usage {
+	struct usage_pool pool;
+	struct usage_bitmap held[USAGE_PROTOCOLS];
+	struct usage_bitmap held_beyond_time_wait; /* TCP, by anything but TIME_WAIT */
+	struct usage_bitmap blocked;       /* TCP, by a socket that listens or is bound */
+	struct usage_bitmap known_blocked; /* by the scan before usage_restart() */
+	struct usage_bitmap connected;     /* TCP, counted towards a destination */
+	bool blocked_late; /* a port was counted towards a destination, then found blocked
+	                    */
+	bool shows_bound_inactive; /* the source shows sockets in USAGE_BOUND_INACTIVE */
+	uint64_t sockets[USAGE_PROTOCOLS][USAGE_STATES];
+	uint64_t rows; /* rows read, in the pool or not */
+	struct destinations destinations;
 };
 
 struct usage_row {
 	enum usage_protocol protocol;
 	enum usage_state state;
 	uint16_t local_port; /* host byte order; 0 for a socket without a port */
+	struct destination destination; /* remote_port 0 for a socket without a peer */
 };
 
 /* What the counters come to. Every figure is a number of ports; 0 <= each <= total. */
@@ -75,24 +93,52 @@ struct usage_totals {
 	uint32_t used;
 	uint32_t used_by[USAGE_PROTOCOLS];
 	uint32_t time_wait;
+	uint32_t blocked;
+	uint32_t destination_used_max;
+	uint32_t destination_error_max; /* 0 while every destination is counted exactly */
 };
 
-/* Start over with the pool first..last, both ends included; first <= last. */
-void usage_reset(struct usage *usage, uint16_t first, uint16_t last);
+/* Make the pool first..last, both ends included; first <= last. */
+void usage_pool_fill(struct usage_pool *pool, uint16_t first, uint16_t last);
 
 /*
  * Take the ports first..last, both ends included and first <= last, out of the pool.
  * Ports outside the range, and ports taken out before, change nothing.
  */
-void usage_reserve(struct usage *usage, uint16_t first, uint16_t last);
+void usage_pool_reserve(struct usage_pool *pool, uint16_t first, uint16_t last);
 
 /* Whether the port is in the pool. */
-bool usage_in_pool(const struct usage *usage, uint16_t port);
+bool usage_pool_contains(const struct usage_pool *pool, uint16_t port);
 
-/* Count one socket. Rows outside the pool only add to the rows read. */
+/*
+ * Start over, with a pool that is still to be filled. The struct is one that is all
+ * zeros, as static ones begin, or that was reset before. For the seed see
+ * destinations_reset().
+ */
+void
+usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS]);
+
+/*
+ * Start the counting over with the same pool. Ports that were found blocked are known to
+ * be from the first row on: then none of them is counted towards a destination.
+ */
+void usage_restart(struct usage *usage);
+
+/*
+ * Count one socket. Rows outside the pool only add to the rows read. When it sets
+ * `blocked_late`, the counts of destinations are too high: usage_restart() and scan
+ * again.
+ */
 void usage_add(struct usage *usage, const struct usage_row *row);
 
 /* Sum up. */
 struct usage_totals usage_sum(const struct usage *usage);
+
+/*
+ * How many ports of the pool a new connect() to this destination cannot use: those that
+ * lead there and those that are blocked.
+ */
+uint32_t usage_destination_used(
+	const struct usage_totals *totals, const struct destinations_entry *entry);
 
 #endif

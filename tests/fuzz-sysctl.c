@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,9 @@ enum {
 	DEFAULT_FIRST = 32768,
 	DEFAULT_LAST = 60999,
 };
+
+/* Of the destinations, which this target only asks to be empty. */
+static const uint64_t seed[DESTINATIONS_SEED_WORDS] = { 1, 2 };
 
 /* The bytes up to the next '|', which is taken too, or all of them. */
 static struct slice
@@ -118,11 +122,28 @@ check_reserved(const struct usage *usage, struct slice file)
 	memset(reserved, false, sizeof(reserved));
 	if (file.len > 1)
 		mark_ports(reserved, file.data);
-	for (uint32_t port = usage->range_first; port <= usage->range_last; port++) {
-		assert(usage_in_pool(usage, (uint16_t)port) == !reserved[port]);
+	for (uint32_t port = usage->pool.range_first; port <= usage->pool.range_last;
+		port++) {
+		assert(usage_pool_contains(&usage->pool, (uint16_t)port) ==
+			!reserved[port]);
 		count += reserved[port];
 	}
-	assert(usage->reserved == count);
+	assert(usage->pool.reserved == count);
+}
+
+/* Everything but the destinations, which are large and have nothing to do with the pool.
+ */
+static void
+copy_counters(struct usage *to, const struct usage *from)
+{
+	memcpy(to, from, offsetof(struct usage, destinations));
+}
+
+/* The padding was zero at first, and is copied with the rest. */
+static bool
+same_counters(const struct usage *a, const struct usage *b)
+{
+	return memcmp(a, b, offsetof(struct usage, destinations)) == 0;
 }
 
 /* Ports that are reserved twice are reserved; a list without its end is no list. */
@@ -132,13 +153,48 @@ check_list(const struct usage *usage, struct slice file)
 	static struct usage again;
 
 	assert(file.len == 0 || is_line(file));
-	memcpy(&again, usage, sizeof(again));
-	assert(procnet_parse_reserved(&again, file.data, file.len) == 0);
-	/* The struct has no padding that could differ. */
-	assert(memcmp(&again, usage, sizeof(again)) == 0);
+	copy_counters(&again, usage);
+	assert(procnet_parse_reserved(&again.pool, file.data, file.len) == 0);
+	assert(same_counters(&again, usage));
 	if (file.len > 1)
-		assert(procnet_parse_reserved(&again, file.data, file.len - 1) ==
+		assert(procnet_parse_reserved(&again.pool, file.data, file.len - 1) ==
 			-EBADMSG);
+}
+
+/* Before the first row every port of the pool is free, for every destination. */
+static void
+check_unused(const struct usage *usage)
+{
+	struct usage_totals totals = usage_sum(usage);
+
+	assert(totals.total + usage->pool.reserved ==
+		(uint32_t)usage->pool.range_last - usage->pool.range_first + 1);
+	assert(totals.used == 0 && totals.time_wait == 0 && totals.blocked == 0);
+	assert(totals.used_by[USAGE_TCP] == 0 && totals.used_by[USAGE_UDP] == 0);
+	assert(totals.destination_used_max == 0 && totals.destination_error_max == 0);
+}
+
+/* Counting starts over with the pool it had, and forgets the row it counted. */
+static void
+check_restart(const struct usage *usage)
+{
+	static struct usage again;
+	const struct usage_row row = {
+		.protocol = USAGE_TCP,
+		.state = USAGE_ESTABLISHED,
+		.local_port = usage->pool.range_first,
+		.destination = { .remote_port = 80 },
+	};
+
+	copy_counters(&again, usage);
+	destinations_reset(&again.destinations, seed);
+	usage_add(&again, &row);
+	assert(again.rows == 1);
+	assert(usage_sum(&again).used ==
+		usage_pool_contains(&usage->pool, usage->pool.range_first));
+	usage_restart(&again);
+	assert(same_counters(&again, usage));
+	check_unused(&again);
 }
 
 static void
@@ -146,16 +202,16 @@ check_pool(struct slice range, struct slice reserved)
 {
 	static struct usage usage;
 	uint16_t first, last;
-	struct usage_totals totals;
 	int r;
 
 	parse_range(range, &first, &last);
-	usage_reset(&usage, first, last);
-	r = procnet_parse_reserved(&usage, reserved.data, reserved.len);
+	usage_reset(&usage, seed);
+	usage_pool_fill(&usage.pool, first, last);
+	assert(usage.pool.range_first == first && usage.pool.range_last == last);
+	r = procnet_parse_reserved(&usage.pool, reserved.data, reserved.len);
 	assert(r == 0 || r == -EBADMSG);
-	totals = usage_sum(&usage);
-	assert(totals.total + usage.reserved == (uint32_t)last - first + 1);
-	assert(totals.used == 0);
+	check_unused(&usage);
+	check_restart(&usage);
 	if (r == 0) {
 		check_reserved(&usage, reserved);
 		check_list(&usage, reserved);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: a socket table, in one piece and in two. The kernel writes it, but where a
+ * Fuzz target: a socket table, in one piece and in two, against a model that reads it
+ * with sscanf() and searches all rows for every answer. The kernel writes it, but where a
  * read() ends is nobody's decision.
  */
 #include "procnet.h"
@@ -9,7 +10,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+
+enum {
+	/* The model takes the square of it; the shortest row has 60 bytes and more. */
+	MODEL_ROWS = 1024,
+	MODEL_BYTES = 64 * 1024,
+	/* A pool that a table can use up. */
+	NARROW_FIRST = 40000,
+	NARROW_LAST = 40001,
+};
 
 /* What scanning made of some bytes. */
 struct scan {
@@ -17,18 +28,30 @@ struct scan {
 	ssize_t consumed;
 };
 
-/* Filling the pool takes longer than copying it. */
-static const struct usage *
-fresh_usage(void)
-{
-	static struct usage fresh;
+/* The same rows, read in another way. */
+static struct model {
+	struct usage_row rows[MODEL_ROWS];
+	size_t row_count;
+	struct destinations_entry entries[MODEL_ROWS];
+	size_t entry_count;
+} model;
 
-	if (fresh.range_first == 0) {
-		usage_reset(&fresh, 1024, 65535);
-		usage_reserve(&fresh, 8080, 8080);
-		usage_reserve(&fresh, 9148, 9150);
-	}
-	return &fresh;
+static const uint64_t seeds[2][DESTINATIONS_SEED_WORDS] = { { 1, 2 },
+	{ UINT64_MAX, 0x5eed } };
+
+static void
+reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS])
+{
+	usage_reset(usage, seed);
+	usage_pool_fill(&usage->pool, 1024, 65535);
+	usage_pool_reserve(&usage->pool, 8080, 8080);
+	usage_pool_reserve(&usage->pool, 9148, 9150);
+}
+
+static bool
+has_port(const struct usage_bitmap *map, uint16_t port)
+{
+	return map->words[port / 64] >> (port % 64) & 1;
 }
 
 static size_t
@@ -53,17 +76,68 @@ check_consumed(const struct scan *scan, const char *buf, size_t len)
 	assert(scan->usage.rows == count_newlines(buf, consumed));
 }
 
-/* No port is held that the pool lacks, none is held by TCP in one bitmap only. */
+/*
+ * No port is held that the pool lacks, none is held by TCP in one bitmap only. What TCP
+ * holds is blocked, counted towards a destination, or came from outside, in SYN_RECV.
+ */
 static void
 check_bitmaps(const struct usage *usage)
 {
+	uint64_t both = 0, neither = 0;
+
 	for (int i = 0; i < USAGE_WORDS; i++) {
 		uint64_t tcp = usage->held[USAGE_TCP].words[i];
 		uint64_t udp = usage->held[USAGE_UDP].words[i];
+		uint64_t blocked = usage->blocked.words[i];
+		uint64_t connected = usage->connected.words[i];
 
-		assert(((tcp | udp) & ~usage->pool.words[i]) == 0);
+		assert(((tcp | udp) & ~usage->pool.ports.words[i]) == 0);
 		assert((usage->held_beyond_time_wait.words[i] & ~tcp) == 0);
+		assert(((blocked | connected) & ~tcp) == 0);
+		assert((connected & usage->known_blocked.words[i]) == 0);
+		both |= blocked & connected;
+		neither |= tcp & ~(blocked | connected | usage->known_blocked.words[i]);
 	}
+	assert(usage->blocked_late == (both != 0));
+	assert(neither == 0 || usage->sockets[USAGE_TCP][USAGE_SYN_RECV] > 0);
+}
+
+/* TCP sockets that may be on their way to a destination. */
+static uint64_t
+count_connections(const struct usage *usage)
+{
+	const uint64_t *tcp = usage->sockets[USAGE_TCP];
+	uint64_t count = 0;
+
+	for (int state = 0; state < USAGE_STATES; state++)
+		count += tcp[state];
+	return count - tcp[USAGE_LISTEN] - tcp[USAGE_SYN_RECV] -
+	       tcp[USAGE_BOUND_INACTIVE];
+}
+
+/* Each connected port leads somewhere, and no row leads to two destinations. */
+static void
+check_destinations(const struct usage *usage, const struct usage_totals *totals)
+{
+	const struct destinations *d = &usage->destinations;
+	uint32_t max = 0, connected = 0;
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < d->entry_count; i++) {
+		uint32_t count = d->entries[i].count;
+
+		assert(count > 0 && d->entries[i].destination.remote_port != 0);
+		assert(has_port(&usage->connected, d->entries[i].last_port));
+		sum += count;
+		max = count > max ? count : max;
+	}
+	for (int i = 0; i < USAGE_WORDS; i++)
+		connected += (uint32_t)__builtin_popcountll(usage->connected.words[i]);
+	assert(connected <= sum && sum <= count_connections(usage));
+	max += totals->blocked;
+	assert(totals->destination_used_max ==
+		(max < totals->total ? max : totals->total));
+	assert(totals->destination_error_max == 0 && d->rounds == 0);
 }
 
 static void
@@ -72,7 +146,7 @@ check_totals(const struct usage *usage)
 	struct usage_totals totals = usage_sum(usage);
 	uint64_t sockets = 0;
 
-	assert(totals.total == 65535 - 1024 + 1 - 4 && usage->reserved == 4);
+	assert(totals.total == 65535 - 1024 + 1 - 4 && usage->pool.reserved == 4);
 	assert(totals.used <= totals.total);
 	for (int protocol = 0; protocol < USAGE_PROTOCOLS; protocol++) {
 		assert(totals.used_by[protocol] <= totals.used);
@@ -83,12 +157,28 @@ check_totals(const struct usage *usage)
 	assert(totals.used <= totals.used_by[USAGE_TCP] + totals.used_by[USAGE_UDP]);
 	assert(totals.used <= sockets && sockets <= usage->rows);
 	assert(totals.time_wait <= totals.used_by[USAGE_TCP]);
+	assert(totals.time_wait <= usage->sockets[USAGE_TCP][USAGE_TIME_WAIT]);
+	assert(totals.blocked <= totals.used_by[USAGE_TCP]);
+	assert(totals.destination_used_max >= totals.blocked);
+	assert(totals.destination_used_max <= totals.total);
+	check_destinations(usage, &totals);
+}
+
+/* UDP blocks no connect(), and leads nowhere. */
+static void
+check_udp(const struct usage *usage)
+{
+	struct usage_totals totals = usage_sum(usage);
+
+	assert(totals.used_by[USAGE_TCP] == 0 && totals.time_wait == 0);
+	assert(totals.blocked == 0 && totals.destination_used_max == 0);
+	assert(usage->destinations.entry_count == 0 && !usage->blocked_late);
 }
 
 static void
 scan_whole(struct scan *scan, enum usage_protocol protocol, const char *buf, size_t len)
 {
-	memcpy(&scan->usage, fresh_usage(), sizeof(scan->usage));
+	reset(&scan->usage, seeds[0]);
 	scan->consumed = procnet_scan(&scan->usage, protocol, buf, len);
 	if (scan->consumed < 0) {
 		assert(scan->consumed == -EBADMSG);
@@ -97,9 +187,50 @@ scan_whole(struct scan *scan, enum usage_protocol protocol, const char *buf, siz
 	check_consumed(scan, buf, len);
 	check_bitmaps(&scan->usage);
 	check_totals(&scan->usage);
+	if (protocol == USAGE_UDP)
+		check_udp(&scan->usage);
 }
 
-/* A read() that ends anywhere must not show in the sums. */
+/* Structs have padding, so theirs are compared field by field. */
+static bool
+same_entry(const struct destinations_entry *a, const struct destinations_entry *b)
+{
+	const struct destination *x = &a->destination, *y = &b->destination;
+
+	return memcmp(&x->local, &y->local, sizeof(x->local)) == 0 &&
+	       memcmp(&x->remote, &y->remote, sizeof(x->remote)) == 0 &&
+	       x->remote_port == y->remote_port && a->count == b->count &&
+	       a->last_port == b->last_port;
+}
+
+static bool
+same_destinations(const struct destinations *a, const struct destinations *b)
+{
+	static struct destinations_entry top_a[DESTINATIONS_TOP_MAX];
+	static struct destinations_entry top_b[DESTINATIONS_TOP_MAX];
+	size_t count = destinations_top(a, DESTINATIONS_TOP_MAX, top_a);
+
+	if (a->entry_count != b->entry_count || a->rounds != b->rounds ||
+		destinations_top(b, DESTINATIONS_TOP_MAX, top_b) != count)
+		return false;
+	while (count > 0 && same_entry(&top_a[count - 1], &top_b[count - 1]))
+		count--;
+	return count == 0;
+}
+
+/* The bitmaps, which stand first, have no padding that could differ. */
+static bool
+same_usage(const struct usage *a, const struct usage *b)
+{
+	return memcmp(a, b, offsetof(struct usage, blocked_late)) == 0 &&
+	       a->blocked_late == b->blocked_late &&
+	       a->shows_bound_inactive == b->shows_bound_inactive &&
+	       memcmp(a->sockets, b->sockets, sizeof(a->sockets)) == 0 &&
+	       a->rows == b->rows &&
+	       same_destinations(&a->destinations, &b->destinations);
+}
+
+/* A read() that ends anywhere must not show in the sums. Neither must the seed. */
 static void
 check_in_two(const struct scan *whole, enum usage_protocol protocol, const char *buf,
 	size_t len, size_t first_len)
@@ -107,7 +238,7 @@ check_in_two(const struct scan *whole, enum usage_protocol protocol, const char 
 	static struct usage usage;
 	ssize_t first, second = 0;
 
-	memcpy(&usage, fresh_usage(), sizeof(usage));
+	reset(&usage, seeds[1]);
 	first = procnet_scan(&usage, protocol, buf, first_len);
 	if (first >= 0)
 		second = procnet_scan(&usage, protocol, buf + first, len - (size_t)first);
@@ -116,8 +247,7 @@ check_in_two(const struct scan *whole, enum usage_protocol protocol, const char 
 		return;
 	}
 	assert(first >= 0 && second >= 0 && first + second == whole->consumed);
-	/* The struct has no padding that could differ. */
-	assert(memcmp(&usage, &whole->usage, sizeof(usage)) == 0);
+	assert(same_usage(&usage, &whole->usage));
 }
 
 /* What UDP rows can say, TCP rows can say too. */
@@ -129,6 +259,214 @@ check_protocols(const struct scan *tcp, const struct scan *udp)
 	assert(tcp->consumed == udp->consumed && tcp->usage.rows == udp->usage.rows);
 	assert(memcmp(&tcp->usage.held[USAGE_TCP], &udp->usage.held[USAGE_UDP],
 		       sizeof(struct usage_bitmap)) == 0);
+}
+
+/* Groups of 8 digits are words in the machine's byte order. */
+static struct in6_addr
+read_address(const char *digits)
+{
+	struct in6_addr address = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
+	size_t at = strlen(digits) == 8 ? 12 : 0;
+	unsigned word;
+
+	for (; *digits; digits += 8, at += sizeof(word)) {
+		assert(sscanf(digits, "%8x", &word) == 1);
+		memcpy(&address.s6_addr[at], &word, sizeof(word));
+	}
+	return address;
+}
+
+static size_t
+count_words(const char *text)
+{
+	size_t count = 0;
+
+	for (text += strspn(text, " "); *text; text += strspn(text, " ")) {
+		text += strcspn(text, " ");
+		count++;
+	}
+	return count;
+}
+
+/* The line has `len` bytes, which end early for the functions of strings if one is zero.
+ */
+static void
+model_row(const char *line, size_t len)
+{
+	struct usage_row *row = &model.rows[model.row_count++];
+	char local[33], remote[33];
+	unsigned port, remote_port, state;
+	int read = 0;
+
+	assert(sscanf(line, " %*[0-9]: %32[^:]:%x %32[^:]:%x %x%n", local, &port, remote,
+		       &remote_port, &state, &read) == 5);
+	/* The queues, and seven fields more in the shortest row of any kernel. */
+	assert(strlen(line) < len || count_words(line + read) >= 1 + 7);
+	*row = (struct usage_row){
+		.protocol = USAGE_TCP,
+		.state = state == 0 ? USAGE_CLOSE : (enum usage_state)state,
+		.local_port = (uint16_t)port,
+		.destination = { read_address(local), read_address(remote),
+			(uint16_t)remote_port },
+	};
+}
+
+/* Whether one of the first `count` rows takes the port away from every connect(). */
+static bool
+is_blocked(size_t count, uint16_t port)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct usage_row *row = &model.rows[i];
+
+		if (row->local_port == port &&
+			(row->state == USAGE_LISTEN || row->destination.remote_port == 0))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_beyond_time_wait(uint16_t port)
+{
+	for (size_t i = 0; i < model.row_count; i++) {
+		if (model.rows[i].local_port == port &&
+			model.rows[i].state != USAGE_TIME_WAIT)
+			return true;
+	}
+	return false;
+}
+
+static void
+count_destination(const struct usage_row *row)
+{
+	struct destinations_entry wanted = { row->destination, row->local_port, 1 };
+	struct destinations_entry *entry;
+
+	for (size_t i = 0; i < model.entry_count; i++) {
+		entry = &model.entries[i];
+		wanted.count = entry->count;
+		wanted.last_port = entry->last_port;
+		if (!same_entry(entry, &wanted))
+			continue;
+		entry->count += entry->last_port != row->local_port;
+		entry->last_port = row->local_port;
+		return;
+	}
+	wanted.count = 1;
+	wanted.last_port = row->local_port;
+	model.entries[model.entry_count++] = wanted;
+}
+
+/* What is blocked is known from the rows before each, or from all that there are. */
+static void
+count_destinations(const struct usage *usage, bool all)
+{
+	model.entry_count = 0;
+	for (size_t i = 0; i < model.row_count; i++) {
+		const struct usage_row *row = &model.rows[i];
+
+		if (usage_pool_contains(&usage->pool, row->local_port) &&
+			row->state != USAGE_SYN_RECV &&
+			!is_blocked(all ? model.row_count : i + 1, row->local_port))
+			count_destination(row);
+	}
+}
+
+static void
+check_against_model(const struct usage *usage, bool all)
+{
+	const struct destinations *d = &usage->destinations;
+	size_t found = 0;
+
+	for (size_t i = 0; i < model.row_count; i++) {
+		uint16_t port = model.rows[i].local_port;
+
+		if (!usage_pool_contains(&usage->pool, port))
+			continue;
+		assert(has_port(&usage->held[USAGE_TCP], port));
+		assert(has_port(&usage->blocked, port) ==
+			is_blocked(model.row_count, port));
+		assert(has_port(&usage->held_beyond_time_wait, port) ==
+			is_beyond_time_wait(port));
+	}
+	count_destinations(usage, all);
+	for (size_t i = 0; i < model.entry_count; i++) {
+		for (uint32_t k = 0; k < d->entry_count; k++)
+			found += same_entry(&model.entries[i], &d->entries[k]);
+	}
+	assert(d->entry_count == model.entry_count && found == model.entry_count);
+}
+
+/* Nothing is left of the first scan but what it found blocked. */
+static void
+check_restarted(const struct usage *usage, const struct usage_bitmap *blocked)
+{
+	static struct usage fresh;
+
+	reset(&fresh, seeds[1]);
+	fresh.known_blocked = *blocked;
+	assert(same_usage(usage, &fresh));
+	check_totals(usage);
+}
+
+/* The second scan knows what the first one found blocked, and is not late again. */
+static void
+check_again(struct scan *scan, const char *buf, size_t len)
+{
+	struct usage_totals before = usage_sum(&scan->usage), after;
+	const struct usage_bitmap blocked = scan->usage.blocked;
+	bool late = scan->usage.blocked_late;
+
+	usage_restart(&scan->usage);
+	check_restarted(&scan->usage, &blocked);
+	assert(procnet_scan(&scan->usage, USAGE_TCP, buf, len) == scan->consumed);
+	check_consumed(scan, buf, len);
+	check_bitmaps(&scan->usage);
+	check_totals(&scan->usage);
+	assert(!scan->usage.blocked_late);
+	after = usage_sum(&scan->usage);
+	assert(after.used == before.used && after.time_wait == before.time_wait);
+	assert(after.blocked == before.blocked);
+	assert(after.destination_used_max <= before.destination_used_max);
+	assert(late || after.destination_used_max == before.destination_used_max);
+}
+
+/* Where ports are few, rows that come twice count more of them than there are. */
+static void
+check_narrow(const char *buf, size_t len)
+{
+	static struct usage usage;
+	struct usage_totals totals;
+
+	usage_reset(&usage, seeds[0]);
+	usage_pool_fill(&usage.pool, NARROW_FIRST, NARROW_LAST);
+	assert(procnet_scan(&usage, USAGE_TCP, buf, len) >= 0);
+	totals = usage_sum(&usage);
+	assert(totals.total == NARROW_LAST - NARROW_FIRST + 1);
+	check_bitmaps(&usage);
+	check_destinations(&usage, &totals);
+}
+
+static void
+check_model(struct scan *scan, const char *buf, size_t len)
+{
+	static char text[MODEL_BYTES + 1];
+	size_t rows = count_newlines(buf, len);
+
+	if (scan->consumed < 0 || rows > MODEL_ROWS || len > MODEL_BYTES)
+		return;
+	memcpy(text, buf, len);
+	text[len] = '\0';
+	model.row_count = 0;
+	for (char *line = text, *end; model.row_count < rows; line = end + 1) {
+		end = memchr(line, '\n', len - (size_t)(line - text));
+		*end = '\0';
+		model_row(line, (size_t)(end - line));
+	}
+	check_against_model(&scan->usage, false);
+	check_again(scan, buf, len);
+	check_against_model(&scan->usage, true);
+	check_narrow(buf, len);
 }
 
 /* The bytes of the heading, 0 where there is none: the rows can be scanned without. */
@@ -148,6 +486,19 @@ skip_heading(const char *buf, size_t len)
 	return (size_t)heading;
 }
 
+/* Of any bytes: a part of the last line, or nothing. */
+static void
+check_last_endpoints(const char *buf, size_t len)
+{
+	struct slice last = procnet_last_endpoints(buf, len);
+
+	if (last.len == 0)
+		return;
+	assert(last.data > buf && last.data + last.len <= buf + len);
+	assert(buf[len - 1] == '\n' && count_newlines(last.data, last.len) == 0);
+	assert(count_newlines(last.data, (size_t)(buf + len - last.data)) == 1);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -155,6 +506,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *buf = (const char *)data;
 	size_t heading = skip_heading(buf, size), len = size - heading;
 
+	check_last_endpoints(buf, size);
 	buf += heading;
 	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
 		enum usage_protocol protocol = (enum usage_protocol)i;
@@ -167,5 +519,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			len > 0 ? (unsigned char)buf[len / 2] * 31 % len : 0);
 	}
 	check_protocols(&scans[USAGE_TCP], &scans[USAGE_UDP]);
+	check_model(&scans[USAGE_TCP], buf, len);
 	return 0;
 }

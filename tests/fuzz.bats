@@ -23,6 +23,14 @@ replay() {
     replay sysctl
 }
 
+@test "dumps of sockets, releases of kernels" {
+    replay netlink
+}
+
+@test "destinations" {
+    replay destinations
+}
+
 @test "label values" {
     replay label
 }

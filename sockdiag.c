@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+#include "sockdiag.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+
+enum {
+	/* In include/net/tcp_states.h, which is not for programs. */
+	STATE_NEW_SYN_RECV = 12,
+	STATE_BOUND_INACTIVE = 13,
+	STATES_ALL = (1 << (STATE_NEW_SYN_RECV + 1)) - 2, /* there is no state 0 */
+};
+
+/*
+ * The legacy request walks IPv4 and IPv6 in one pass, but knows TCP only. The kernel
+ * calls that family "unspecified".
+ */
+static const struct dump {
+	enum usage_protocol protocol;
+	uint16_t type;
+	uint8_t family;
+} dumps[] = {
+	{ USAGE_TCP, TCPDIAG_GETSOCK, AF_UNSPEC },
+	{ USAGE_UDP, SOCK_DIAG_BY_FAMILY, AF_INET },
+	{ USAGE_UDP, SOCK_DIAG_BY_FAMILY, AF_INET6 },
+};
+
+/* Two comparisons, each followed by its operand. */
+struct filter {
+	struct inet_diag_bc_op at_least, first, at_most, last;
+};
+
+/* Every part of a request is a multiple of NLMSG_ALIGNTO long. */
+struct legacy_request {
+	struct nlmsghdr header;
+	struct inet_diag_req body;
+	struct nlattr attribute;
+	struct filter filter;
+};
+
+struct family_request {
+	struct nlmsghdr header;
+	struct inet_diag_req_v2 body;
+	struct nlattr attribute;
+	struct filter filter;
+};
+
+/*
+ * Keep what has a local port in first..last. `yes` and `no` are how far to jump, in
+ * bytes; a jump past the end refuses. The operand is in the field `no` of what follows.
+ */
+static struct filter
+make_filter(uint16_t first, uint16_t last)
+{
+	enum {
+		STEP = 2 * sizeof(struct inet_diag_bc_op),
+		PAST_END = 4,
+	};
+
+	return (struct filter){
+		.at_least = { INET_DIAG_BC_S_GE, STEP, 2 * STEP + PAST_END },
+		.first = { .no = first },
+		.at_most = { INET_DIAG_BC_S_LE, STEP, STEP + PAST_END },
+		.last = { .no = last },
+	};
+}
+
+static struct nlmsghdr
+make_header(const struct dump *dump, uint32_t sequence, size_t len)
+{
+	return (struct nlmsghdr){
+		.nlmsg_len = (uint32_t)len,
+		.nlmsg_type = dump->type,
+		.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		.nlmsg_seq = sequence,
+	};
+}
+
+static struct nlattr
+make_attribute(void)
+{
+	return (struct nlattr){
+		.nla_len = sizeof(struct nlattr) + sizeof(struct filter),
+		.nla_type = INET_DIAG_REQ_BYTECODE,
+	};
+}
+
+static int
+send_request(int fd, const void *request, size_t len)
+{
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	ssize_t n = sendto(fd, request, len, MSG_NOSIGNAL,
+		(const struct sockaddr *)&kernel, sizeof(kernel));
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EMSGSIZE;
+}
+
+static int
+request_dump(int fd, const struct usage *usage, const struct dump *dump, uint32_t states,
+	uint32_t sequence)
+{
+	struct filter filter =
+		make_filter(usage->pool.range_first, usage->pool.range_last);
+
+	if (dump->type == TCPDIAG_GETSOCK) {
+		struct legacy_request request = {
+			.header = make_header(dump, sequence, sizeof(request)),
+			.body = { .idiag_family = dump->family, .idiag_states = states },
+			.attribute = make_attribute(),
+			.filter = filter,
+		};
+		return send_request(fd, &request, sizeof(request));
+	}
+	struct family_request request = {
+		.header = make_header(dump, sequence, sizeof(request)),
+		.body = { .sdiag_family = dump->family,
+			.sdiag_protocol = IPPROTO_UDP,
+			.idiag_states = states },
+		.attribute = make_attribute(),
+		.filter = filter,
+	};
+	return send_request(fd, &request, sizeof(request));
+}
+
+/* Returns false when the state is none that a socket of this protocol can be in. */
+static bool
+read_state(enum usage_protocol protocol, uint8_t state, enum usage_state *ret_state)
+{
+	/* Nothing in CLOSE is in the tables of TCP but what has been bound. */
+	bool bound = state == USAGE_CLOSE || state == STATE_BOUND_INACTIVE;
+
+	if (protocol == USAGE_TCP)
+		*ret_state = bound ? USAGE_BOUND_INACTIVE : (enum usage_state)state;
+	else
+		*ret_state = (enum usage_state)state;
+	if (protocol == USAGE_UDP)
+		return state == USAGE_ESTABLISHED || state == USAGE_CLOSE;
+	return bound || (state >= USAGE_ESTABLISHED && state <= USAGE_CLOSING);
+}
+
+static bool
+read_address(uint8_t family, const uint32_t words[4], struct in6_addr *ret_address)
+{
+	if (family == AF_INET6) {
+		memcpy(ret_address, words, sizeof(*ret_address));
+		return true;
+	}
+	ret_address->s6_addr32[0] = 0;
+	ret_address->s6_addr32[1] = 0;
+	ret_address->s6_addr32[2] = htonl(0xffff);
+	ret_address->s6_addr32[3] = words[0];
+	return family == AF_INET;
+}
+
+static bool
+read_row(enum usage_protocol protocol, const char *buf, size_t len,
+	struct usage_row *ret_row)
+{
+	struct inet_diag_msg message;
+	struct destination *to = &ret_row->destination;
+
+	if (len < sizeof(message))
+		return false;
+	memcpy(&message, buf, sizeof(message));
+	ret_row->protocol = protocol;
+	ret_row->local_port = ntohs(message.id.idiag_sport);
+	to->remote_port = ntohs(message.id.idiag_dport);
+	return read_state(protocol, message.idiag_state, &ret_row->state) &&
+	       read_address(message.idiag_family, message.id.idiag_src, &to->local) &&
+	       read_address(message.idiag_family, message.id.idiag_dst, &to->remote);
+}
+
+/*
+ * The error number at the start of a message's content: a negative one in an answer, or
+ * in the end of a dump that failed. A length stands there when it went well.
+ */
+static int
+read_error(const char *buf, size_t len)
+{
+	enum {
+		MAX_ERRNO = 4095, /* include/linux/err.h */
+	};
+	int error;
+
+	if (len < sizeof(error))
+		return -EBADMSG;
+	memcpy(&error, buf, sizeof(error));
+	if (error >= 0)
+		return 0;
+	return error >= -MAX_ERRNO ? error : -EBADMSG;
+}
+
+/* Returns as sockdiag_scan() does. */
+static int
+scan_message(struct usage *usage, enum usage_protocol protocol, uint16_t type,
+	const char *buf, size_t len)
+{
+	const uint16_t row_type =
+		protocol == USAGE_TCP ? TCPDIAG_GETSOCK : SOCK_DIAG_BY_FAMILY;
+	struct usage_row row;
+	int error;
+
+	if (type == NLMSG_DONE || type == NLMSG_ERROR) {
+		error = read_error(buf, len);
+		if (error < 0)
+			return error;
+		return type == NLMSG_DONE ? 1 : -EBADMSG; /* nobody asked for an ACK */
+	}
+	if (type != row_type || !read_row(protocol, buf, len, &row))
+		return -EBADMSG;
+	usage_add(usage, &row);
+	return 0;
+}
+
+int
+sockdiag_scan(struct usage *usage, enum usage_protocol protocol, uint32_t sequence,
+	const char *buf, size_t len)
+{
+	struct nlmsghdr header;
+	size_t step;
+	int r = 0;
+
+	while (r == 0 && len > 0) {
+		if (len < sizeof(header))
+			return -EBADMSG;
+		memcpy(&header, buf, sizeof(header));
+		if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > len ||
+			header.nlmsg_seq != sequence)
+			return -EBADMSG;
+		if (header.nlmsg_flags & NLM_F_DUMP_INTR)
+			return -EAGAIN;
+		r = scan_message(usage, protocol, header.nlmsg_type, buf + sizeof(header),
+			header.nlmsg_len - sizeof(header));
+		step = NLMSG_ALIGN(header.nlmsg_len);
+		step = step < len ? step : len;
+		buf += step;
+		len -= step;
+	}
+	/* Nothing follows the end. */
+	return r > 0 && len > 0 ? -EBADMSG : r;
+}
+
+/*
+ * The next part of a dump. It is there already, or the dump has ended without saying so.
+ * Returns its length or -errno (-EAGAIN: no part, only the start of one, or something
+ * that the kernel did not send).
+ */
+static ssize_t
+receive_part(int fd, char *buf, size_t size)
+{
+	struct sockaddr_nl sender = { 0 };
+	socklen_t sender_len = sizeof(sender);
+	ssize_t n = recvfrom(fd, buf, size, MSG_DONTWAIT | MSG_TRUNC,
+		(struct sockaddr *)&sender, &sender_len);
+
+	if (n < 0)
+		return -errno;
+	return sender.nl_pid == 0 && (size_t)n <= size ? n : -EAGAIN;
+}
+
+static int
+collect_dump(int fd, struct usage *usage, const struct dump *dump, uint32_t states,
+	uint32_t sequence)
+{
+	static char buf[SOCKDIAG_RECEIVE_MAX];
+	int r = request_dump(fd, usage, dump, states, sequence);
+	ssize_t n;
+
+	while (r == 0) {
+		n = receive_part(fd, buf, sizeof(buf));
+		if (n <= 0)
+			return n < 0 ? (int)n : -EBADMSG;
+		r = sockdiag_scan(usage, dump->protocol, sequence, buf, (size_t)n);
+	}
+	return r < 0 ? r : 0;
+}
+
+bool
+sockdiag_shows_bound_inactive(const char *release)
+{
+	char *end;
+	unsigned long major = strtoul(release, &end, 10), minor = 0;
+
+	if (*end == '.')
+		minor = strtoul(end + 1, NULL, 10);
+	return major > 6 || (major == 6 && minor >= 8);
+}
+
+static bool
+kernel_shows_bound_inactive(void)
+{
+	struct utsname name;
+
+	return uname(&name) == 0 && sockdiag_shows_bound_inactive(name.release);
+}
+
+int
+sockdiag_collect(struct usage *usage)
+{
+	bool bound_inactive = kernel_shows_bound_inactive();
+	uint32_t states = STATES_ALL;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	int r = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (bound_inactive)
+		states |= 1U << STATE_BOUND_INACTIVE;
+	for (uint32_t i = 0; r == 0 && i < sizeof(dumps) / sizeof(dumps[0]); i++)
+		r = collect_dump(fd, usage, &dumps[i], states, i + 1);
+	close(fd);
+	usage->shows_bound_inactive = bound_inactive;
+	return r;
+}

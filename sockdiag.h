@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Read the sockets of this network namespace from the kernel in binary form: three dumps
+ * over NETLINK_SOCK_DIAG, of which the kernel leaves out what lies outside the local port
+ * range.
+ *
+ * No privilege is needed. gVisor has no such netlink family, SELinux may deny it, and the
+ * kernel may lack the modules tcp_diag or udp_diag.
+ *
+ * Source: sock_diag(7), netlink(7); Linux net/ipv4/inet_diag.c (inet_diag_dump_compat,
+ * inet_diag_bc_run, bound inactive sockets since 6.8), net/ipv4/udp_diag.c,
+ * net/netlink/af_netlink.c (netlink_dump).
+ */
+#ifndef SOCKDIAG_H
+#define SOCKDIAG_H
+
+#include "usage.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	/* What the kernel makes of a dump at a time, when it is given the room. */
+	SOCKDIAG_RECEIVE_MAX = 32 * 1024,
+};
+
+/*
+ * Count every socket into usage; the pool is what usage was reset to. Opens a netlink
+ * socket, close-on-exec, and closes it again. Waits for nothing: the kernel makes each
+ * part of a dump when it is asked for it.
+ *
+ * Returns 0; the dumps are complete, and usage->shows_bound_inactive is set where this
+ * kernel shows such sockets. Returns -EAGAIN or -ENOBUFS when they are not, because the
+ * kernel says so, or left out the end: usage_restart() and try again. Else returns
+ * -errno: what socket(2), send(2) or recv(2) said (-EINTR: a deadline passed), what the
+ * kernel answered (-ENOENT: a module is missing), or -EBADMSG when the answer does not
+ * parse. usage is unusable after an error, until usage_restart().
+ */
+int sockdiag_collect(struct usage *usage);
+
+/*
+ * Count the sockets in what one recv(2) brought of the dump with this sequence number. No
+ * I/O, and no pointer to buf is kept.
+ *
+ * Returns 1 at the end of the dump, 0 when there is more to come, -EAGAIN when the dump
+ * is inconsistent, -EBADMSG when this is no part of it, or the -errno in the kernel's
+ * answer. usage is unusable after an error.
+ */
+int sockdiag_scan(struct usage *usage, enum usage_protocol protocol, uint32_t sequence,
+	const char *buf, size_t len);
+
+/*
+ * Whether a kernel of this release, "6.18.44-generic", shows sockets that are bound and
+ * not connected: 6.8 and newer. No I/O.
+ */
+bool sockdiag_shows_bound_inactive(const char *release);
+
+#endif
