@@ -142,6 +142,81 @@ hold() {
     }
 }
 
+# lines FIRST LAST COMMAND...: the command once for each port, "PORT" in it replaced.
+lines() {
+    local port
+    for port in $(seq "$1" "$2"); do
+        echo "${3//PORT/$port}"
+    done
+}
+
+# expect_value EXPOSITION VALUE NAME [LABELS]
+expect_value() {
+    local value
+    value=$(metric "$1" "$3" "${4:-}") || fail "no sample $3{${4:-}}"
+    [ "$value" = "$2" ] || fail "$3{${4:-}} is $value, made were $2"
+}
+
+# Whether this kernel shows sockets that are bound and not connected.
+kernel_shows_bound() {
+    local major minor
+    IFS=.- read -r major minor _ <<<"$(uname -r)"
+    [ "$major" -gt 6 ] || { [ "$major" -eq 6 ] && [ "$minor" -ge 8 ]; }
+}
+
+# Sockets of every kind, except bound, unconnected ones of TCP, which not every source shows; more may be named as
+# arguments. The pool is 40000 to 40999 without 40010 to 40019.
+make_every_kind() {
+    ns_sysctl ip_local_port_range "40000 40999"
+    ns_sysctl ip_local_reserved_ports "40010-40019,50000"
+    local sockets=()
+    mapfile -t sockets < <(
+        # Two destinations of one listening socket outside the range; 40100 is shared between them.
+        echo "listen 0.0.0.0 5000"
+        lines 40100 40109 "connect 127.0.0.1 5000 127.0.0.1 PORT"
+        lines 40110 40114 "connect 127.0.0.2 5000 127.0.0.1 PORT"
+        echo "connect 127.0.0.2 5000 127.0.0.1 40100"
+        # An IPv6 socket that talks IPv4.
+        lines 40130 40131 "connect ::ffff:127.0.0.1 5000 ::ffff:127.0.0.1 PORT"
+        # TIME_WAIT alone, and TIME_WAIT on a port that another connection holds as well.
+        lines 40300 40306 "time-wait 127.0.0.1 5000 127.0.0.1 PORT"
+        echo "connect 127.0.0.2 5000 127.0.0.1 40307"
+        echo "time-wait 127.0.0.1 5000 127.0.0.1 40307"
+        # Every other way to end, and to begin.
+        echo "close-wait 127.0.0.1 5000 127.0.0.1 40320"
+        echo "fin-wait1 127.0.0.1 5000 127.0.0.1 40321"
+        echo "fin-wait2 127.0.0.1 5000 127.0.0.1 40322"
+        echo "closing 127.0.0.1 5000 127.0.0.1 40323"
+        echo "last-ack 127.0.0.1 5000 127.0.0.1 40324"
+        echo "syn-sent 127.0.0.1 5009 127.0.0.1 40330"
+        echo "syn-recv 127.0.0.1 40202 127.0.0.1 6001"
+        # A port that is connected already when another socket listens there.
+        echo "connect 127.0.0.2 5000 127.0.0.1 40205"
+        echo "listen 127.0.0.1 40205"
+        # IPv6.
+        echo "listen ::1 5003"
+        lines 40120 40122 "connect ::1 5003 ::1 PORT"
+        lines 40310 40311 "time-wait ::1 5003 ::1 PORT"
+        # Listening sockets inside the range; two are connected to, from outside it. Two share a port.
+        echo "listen ::1 40201"
+        echo "listen 127.0.0.1 40200"
+        echo "connect 127.0.0.1 40200 127.0.0.1 6000"
+        echo "listen :: 40204"
+        echo "connect 127.0.0.1 40204 127.0.0.1 6002"
+        echo "2 x listen-shared 127.0.0.1 40203"
+        # A reserved port is not of the pool, whoever holds it.
+        echo "listen 127.0.0.1 40010"
+        # UDP, on a number of its own and on one that TCP holds too, connected, IPv6, outside the range.
+        lines 40400 40403 "bind-udp 127.0.0.1 PORT"
+        echo "bind-udp 127.0.0.1 40100"
+        echo "connect-udp 127.0.0.1 5353 127.0.0.1 40410"
+        lines 40420 40421 "bind-udp ::1 PORT"
+        echo "bind-udp 127.0.0.1 5353"
+        [ $# -eq 0 ] || printf '%s\n' "$@"
+    )
+    hold "${sockets[@]}"
+}
+
 # What two answers may differ in: times, counters, and the version from one release to the next.
 steady() {
     sed -E -e 's/version="[0-9.]+"/version="VERSION"/' -e '/^(port_scan_duration_seconds|metrics_sidecar_start_time_seconds)\{/s/ [0-9.]+$/ TIME/' \

@@ -165,13 +165,19 @@ common() {
     sed -E 's/\r$//' "$1" | steady |
         sed -E -e '1,/^$/s/^(Content-Length:) .*/\1 LENGTH/' \
             -e '/metrics_sidecar_(connections|start_time_seconds)/d' \
-            -e 's/^(metrics_sidecar_info\{.*launcher)="[a-z]+"/\1="LAUNCHER"/'
+            -e 's/^(metrics_sidecar_info\{.*launcher)="[a-z]+",netns="[a-z]+"/\1="LAUNCHER",netns="NETNS"/'
 }
 
-# assert_launcher FILE LABEL: the label of the launcher, and the families that exist only under the supervisor.
+# netns_of ADDRESS: what a connection to it tells of its network namespace: nothing, when it is a path.
+netns_of() {
+    [[ $1 == /* ]] && echo unknown || echo same
+}
+
+# assert_launcher FILE LABEL [NETNS]: the label of the launcher, whether the connection is of the measured network
+# namespace, and the families that exist only under the supervisor.
 assert_launcher() {
     run grep '^metrics_sidecar_info{' "$1"
-    assert_output --regexp "^metrics_sidecar_info\{pod_name=\"test-pod\",.*launcher=\"$2\".*\} 1$"
+    assert_output --regexp "^metrics_sidecar_info\{pod_name=\"test-pod\",.*launcher=\"$2\",netns=\"${3:-same}\"\} 1$"
     run grep -E '^(# TYPE )?metrics_sidecar_(connections|start_time)' "$1"
     if [ "$2" = supervisor ]; then
         assert_line '# TYPE metrics_sidecar_connections_total counter'
@@ -183,10 +189,11 @@ assert_launcher() {
     fi
 }
 
+# assert_same_answer FILE LABEL [NETNS]
 assert_same_answer() {
     assert_whole "$1"
     diff <(common "$REFERENCE") <(common "$1")
-    assert_launcher "$1" "$2"
+    assert_launcher "$@"
 }
 
 # answers LAUNCHER LABEL LOG: the same answer as everywhere; a 500 without a byte of the log, which is in LOG
@@ -296,7 +303,7 @@ assert_logged() {
 @test "--inetd on a pair of pipes" {
     local answer=$BATS_TEST_TMPDIR/answer
     request | ns "$PROGRAM" --inetd --path.procfs="$PROCFS" | cat >"$answer"
-    assert_same_answer "$answer" inetd
+    assert_same_answer "$answer" inetd unknown
 
     request | ns env "${BROKEN[@]}" "$PROGRAM" --inetd 2>"$BATS_TEST_TMPDIR/launcher.err" | cat >"$answer"
     assert_whole "$answer"
@@ -315,7 +322,7 @@ assert_logged() {
 @test "--print: the same exposition, no HTTP" {
     ns "$PROGRAM" --print --path.procfs="$PROCFS" >"$BATS_TEST_TMPDIR/print"
     diff <(common "$REFERENCE" | sed '1,/^$/d') <(common "$BATS_TEST_TMPDIR/print")
-    assert_launcher "$BATS_TEST_TMPDIR/print" print
+    assert_launcher "$BATS_TEST_TMPDIR/print" print unknown
 
     run -0 ns "$PROGRAM" --print
     [ "$(metric "$output" port_used)" = 0 ]
@@ -424,7 +431,7 @@ as_inetd() {
     local path=$BATS_TEST_TMPDIR/socket
     start_server --web.listen-address="unix:$path" --path.procfs="$PROCFS"
     ask "$path" >"$BATS_TEST_TMPDIR/answer"
-    assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+    assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor unknown
     run scrape --unix-socket "$path" -w '%{http_code}\n'
     assert_line '200'
     # That one alone.
@@ -472,7 +479,7 @@ as_inetd() {
     for address in "127.0.0.1 9999" "::1 9998" "$path"; do
         # shellcheck disable=SC2086 # two words
         ask $address >"$BATS_TEST_TMPDIR/answer"
-        assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+        assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor "$(netns_of "$address")"
     done
     run ns curl -sS --max-time 5 "http://[::1]:9999/metrics"
     assert_failure 7
@@ -500,7 +507,7 @@ as_inetd() {
     for address in "$path" "127.0.0.1 9999"; do
         # shellcheck disable=SC2086 # two words
         ask $address >"$BATS_TEST_TMPDIR/answer"
-        assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor
+        assert_same_answer "$BATS_TEST_TMPDIR/answer" supervisor "$(netns_of "$address")"
     done
 }
 

@@ -134,11 +134,13 @@ OPTIONS
     [ "$(wc -l <"$BATS_TEST_TMPDIR/server.err")" -eq 1 ]
 }
 
-@test "an unavailable source is a 500, not another source" {
-    start_server --source=sock_diag
-    run scrape -w '%{http_code}'
-    assert_output --partial "read sock_diag: Operation not supported"
-    assert_output --partial "500"
+@test "with another procfs, auto means its files; the variable cannot ask for anything else" {
+    run "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
+    assert_output --partial 'source="procfs"'
+    METRICS_SIDECAR_SOURCE=sock_diag run "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
+    assert_success
+    assert_output --partial "use METRICS_SIDECAR_SOURCE=sock_diag: another procfs than /proc is read as files only: procfs used"
+    assert_output --partial 'source="procfs"'
 }
 
 @test "--print that fails: status 1, one line, no number" {
@@ -155,7 +157,7 @@ OPTIONS
     for word in $("$PROGRAM" --help | grep -oE -- '--[a-z.-]+|(METRICS_SIDECAR|POD)_[A-Z_]+'); do
         grep -qF -- "$word" "$ROOT/README.md" || fail "README does not name $word"
     done
-    start_server
+    start_server --top-destinations=1
     for word in $(scrape | sed -nE 's/^# TYPE ([a-z_]+) .*/\1/p'); do
         grep -qF -- "\`$word\`" "$ROOT/README.md" || fail "README does not name $word"
     done

@@ -8,18 +8,24 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -110,6 +116,21 @@ bind_to(int fd, const struct address *a)
 		err(1, "bind");
 }
 
+/*
+ * Bind to an address that the kernel is to find a port for when it connects, as it does
+ * for a socket that is not bound: bind() by itself would hold a port that no other
+ * connect() may share.
+ */
+static void
+bind_to_host(int fd, const struct address *a)
+{
+	const int on = 1;
+
+	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0)
+		err(1, "IP_BIND_ADDRESS_NO_PORT");
+	bind_to(fd, a);
+}
+
 static void
 connect_to(int fd, const struct address *a)
 {
@@ -135,9 +156,26 @@ make_listener(char *word[])
 		err(1, "listen");
 }
 
-/* connect HOST PORT [FROM-HOST FROM-PORT] */
+/* listen-shared HOST PORT: one of several that listen on the same port. */
 static void
-make_connection(char *word[])
+make_shared_listener(char *word[])
+{
+	const int on = 1;
+	struct address a = address(word[1], word[2]);
+	int fd = open_socket(&a, SOCK_STREAM);
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+	bind_to(fd, &a);
+	if (listen(fd, 4096) < 0)
+		err(1, "listen");
+}
+
+/*
+ * dial HOST PORT [FROM-HOST FROM-PORT]: nobody accepts, the backlog does, so let no
+ * `connect` follow: it would accept this one. With FROM-PORT 0 the kernel finds the port.
+ */
+static void
+make_client(char *word[])
 {
 	struct address to = address(word[1], word[2]);
 
@@ -145,9 +183,19 @@ make_connection(char *word[])
 	if (word[3]) {
 		struct address from = address(word[3], word[4]);
 
-		bind_to(last_client, &from);
+		if (strcmp(word[4], "0") == 0)
+			bind_to_host(last_client, &from);
+		else
+			bind_to(last_client, &from);
 	}
 	connect_to(last_client, &to);
+}
+
+/* connect HOST PORT [FROM-HOST FROM-PORT] */
+static void
+make_connection(char *word[])
+{
+	make_client(word);
 	last_server = accept(listener, NULL, NULL);
 	if (last_server < 0)
 		err(1, "accept");
@@ -172,6 +220,97 @@ make_time_wait(char *word[])
 	close(last_client);
 	wait_for_end(last_server);
 	close(last_server);
+}
+
+/*
+ * time-wait-each COUNT HOST PORT: towards that many IPv4 addresses, from HOST upwards.
+ * The kernel finds the ports.
+ */
+static void
+make_time_waits(char *word[])
+{
+	char host[INET_ADDRSTRLEN], *line[] = { word[0], host, word[3], NULL };
+	struct address first = address(word[2], word[3]);
+	struct in_addr at = ((struct sockaddr_in *)&first.storage)->sin_addr;
+
+	for (long i = 0; i < number(word[1]); i++) {
+		inet_ntop(AF_INET, &at, host, sizeof(host));
+		make_time_wait(line);
+		at.s_addr = htonl(ntohl(at.s_addr) + 1);
+	}
+}
+
+/*
+ * The client closes and the server does not: FIN_WAIT2 at the client, which soon keeps it
+ * as a small socket, the way it keeps TIME_WAIT. CLOSE_WAIT at the server.
+ */
+static void
+make_fin_wait2(char *word[])
+{
+	make_connection(word);
+	close(last_client);
+	wait_for_end(last_server);
+}
+
+/*
+ * Send to a server that does not read until nothing more fits: what is sent now, a FIN
+ * too, stays in the queue. The server's share is the smaller one by far, so part of the
+ * client's is never sent.
+ */
+static void
+fill_queue(void)
+{
+	static const char data[65536];
+	const int small = 1, large = 1 << 20;
+
+	setsockopt(last_server, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	setsockopt(last_client, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+	while (send(last_client, data, sizeof(data), MSG_DONTWAIT) > 0)
+		;
+	if (errno != EAGAIN)
+		err(1, "send");
+}
+
+static void
+make_fin_wait1(char *word[])
+{
+	make_connection(word);
+	fill_queue();
+	shutdown(last_client, SHUT_WR);
+}
+
+/* Both have closed, and the server has not seen it of the client. */
+static void
+make_closing(char *word[])
+{
+	make_fin_wait1(word);
+	shutdown(last_server, SHUT_WR);
+	wait_for_end(last_client);
+}
+
+/* The same, but the server closed first. */
+static void
+make_last_ack(char *word[])
+{
+	make_connection(word);
+	fill_queue();
+	shutdown(last_server, SHUT_WR);
+	wait_for_end(last_client);
+	shutdown(last_client, SHUT_WR);
+}
+
+/* The server resets: the client's socket has no connection any more, but it is open. */
+static void
+make_reset(char *word[])
+{
+	const struct linger linger = { 1, 0 };
+	char byte;
+
+	make_connection(word);
+	setsockopt(last_server, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close(last_server);
+	if (read(last_client, &byte, 1) >= 0 || errno != ECONNRESET)
+		errx(1, "the peer did not reset");
 }
 
 /* The server closes first: CLOSE_WAIT at the client, FIN_WAIT2 at the server. */
@@ -206,6 +345,27 @@ make_syn_sent(char *word[])
 	if (connect(fd, (const struct sockaddr *)&to.storage, to.len) == 0 ||
 		errno != EINPROGRESS)
 		errx(1, "connect was answered");
+}
+
+/*
+ * syn-recv HOST PORT FROM-HOST FROM-PORT: a server that waits for data before it takes a
+ * connection for one stays in SYN_RECV; its port is that of its listening socket.
+ */
+static void
+make_syn_recv(char *word[])
+{
+	struct address to = address(word[1], word[2]), from = address(word[3], word[4]);
+	int queue = open_socket(&to, SOCK_STREAM), fd = open_socket(&to, SOCK_STREAM);
+	const int seconds = 600;
+
+	if (setsockopt(queue, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)) <
+		0)
+		err(1, "TCP_DEFER_ACCEPT");
+	bind_to(queue, &to);
+	if (listen(queue, 4096) < 0)
+		err(1, "listen");
+	bind_to(fd, &from);
+	connect_to(fd, &to);
 }
 
 static void
@@ -247,10 +407,19 @@ static const struct {
 	void (*make)(char *word[]);
 } makers[] = {
 	{ "listen", make_listener },
+	{ "listen-shared", make_shared_listener },
+	{ "dial", make_client },
 	{ "connect", make_connection },
+	{ "reset", make_reset },
 	{ "time-wait", make_time_wait },
+	{ "time-wait-each", make_time_waits },
 	{ "close-wait", make_close_wait },
+	{ "fin-wait1", make_fin_wait1 },
+	{ "fin-wait2", make_fin_wait2 },
+	{ "closing", make_closing },
+	{ "last-ack", make_last_ack },
 	{ "syn-sent", make_syn_sent },
+	{ "syn-recv", make_syn_recv },
 	{ "bind-tcp", make_bound_tcp },
 	{ "bind-udp", make_bound_udp },
 	{ "connect-udp", make_connected_udp },
@@ -293,6 +462,81 @@ hold(char *argv[])
 	fflush(stdout);
 	pause();
 	return 0;
+}
+
+/*
+ * --- try, fill, churn: what the kernel says to connect(); all end with a reset, so that
+ * nothing stays
+ * -------------------------
+ */
+
+/* Returns 0 or an errno; the connection, if any, is *ret_fd. */
+static int
+try_connect(char *argv[], int *ret_fd)
+{
+	const struct linger linger = { 1, 0 };
+	struct address to = address(argv[0], argv[1]);
+	int fd = open_socket(&to, SOCK_STREAM);
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	if (argv[2]) {
+		struct address from = address(argv[2], "0");
+
+		bind_to_host(fd, &from);
+	}
+	if (connect(fd, (const struct sockaddr *)&to.storage, to.len) < 0) {
+		int error = errno;
+
+		close(fd);
+		return error;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* try HOST PORT [FROM-HOST]: prints "connected", or the name of the errno. */
+static int
+try(char *argv[])
+{
+	int fd, error = try_connect(argv, &fd);
+
+	puts(error ? strerrorname_np(error) : "connected");
+	return 0;
+}
+
+/*
+ * fill HOST PORT [FROM-HOST]: connect until it fails; prints "N ERRNO". Nobody needs to
+ * accept: the backlog does.
+ */
+static int
+fill(char *argv[])
+{
+	int fd, error;
+	long count = 0;
+
+	while ((error = try_connect(argv, &fd)) == 0)
+		count++;
+	printf("%ld %s\n", count, strerrorname_np(error));
+	return 0;
+}
+
+/* churn HOST PORT: listen there, and connect and reset without end; says "ready". */
+static int
+churn(char *argv[])
+{
+	const struct linger linger = { 1, 0 };
+	char *line[] = { "churn", argv[0], argv[1], NULL, NULL };
+
+	make_listener(line);
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		make_connection(line);
+		setsockopt(last_client, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+		close(last_client);
+		if (close(last_server) < 0)
+			return 1;
+	}
 }
 
 /*
@@ -707,12 +951,59 @@ be_deaf(char *argv[])
 	return 0;
 }
 
+static int
+errno_of(const char *name)
+{
+	for (int error = 1; error < 4096; error++) {
+		const char *known = strerrorname_np(error);
+
+		if (known && strcmp(known, name) == 0)
+			return error;
+	}
+	errx(2, "not an errno: %s", name);
+}
+
+/*
+ * refuse ERRNO COMMAND...: run it where socket(AF_NETLINK, ...) fails with that, as in a
+ * sandbox. The filter knows the system calls of this machine alone.
+ */
+static int
+refuse_netlink(char *argv[])
+{
+	const uint32_t error = (uint32_t)errno_of(argv[0]);
+	const bool big_endian = htons(1) == 1;
+	/* The half of the first argument that holds the family. */
+	const uint32_t family =
+		offsetof(struct seccomp_data, args) + (big_endian ? 4 : 0);
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, family),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		err(1, "seccomp");
+	/* With a filter that refuses nothing a test of refusals would test nothing. */
+	if (socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG) >= 0 || errno != (int)error)
+		errx(1, "netlink is not refused");
+	execvp(argv[1], argv + 1);
+	err(127, "%s", argv[1]);
+}
+
 static const struct {
 	const char *name;
 	int arguments;
 	int (*run)(char *argv[]);
 } verbs[] = {
 	{ "hold", 0, hold },
+	{ "try", 2, try },
+	{ "fill", 2, fill },
+	{ "churn", 2, churn },
 	{ "talk", 2, talk },
 	{ "feed", 2, feed },
 	{ "scrape", 4, scrape },
@@ -722,6 +1013,7 @@ static const struct {
 	{ "inetd", 2, run_as_inetd },
 	{ "receive", 1, receive },
 	{ "deaf", 1, be_deaf },
+	{ "refuse", 2, refuse_netlink },
 };
 
 int

@@ -12,89 +12,51 @@ teardown() {
     stop_all
 }
 
-# lines FIRST LAST COMMAND...: the command once for each port, "PORT" in it replaced.
-lines() {
-    local port
-    for port in $(seq "$1" "$2"); do
-        echo "${3//PORT/$port}"
-    done
-}
-
-# expect_value EXPOSITION VALUE NAME [LABELS]
-expect_value() {
-    local value
-    value=$(metric "$1" "$3" "${4:-}") || fail "no sample $3{${4:-}}"
-    [ "$value" = "$2" ] || fail "$3{${4:-}} is $value, made were $2"
-}
-
-# Sockets of every kind, and what they come to. The pool is 40000 to 40999 without 40010 to 40019.
-make_every_kind() {
-    ns_sysctl ip_local_port_range "40000 40999"
-    ns_sysctl ip_local_reserved_ports "40010-40019,50000"
-    local sockets=()
-    mapfile -t sockets < <(
-        # Two destinations of one listening socket outside the range; 40100 is shared between them.
-        echo "listen 0.0.0.0 5000"
-        lines 40100 40109 "connect 127.0.0.1 5000 127.0.0.1 PORT"
-        lines 40110 40114 "connect 127.0.0.2 5000 127.0.0.1 PORT"
-        echo "connect 127.0.0.2 5000 127.0.0.1 40100"
-        # An IPv6 socket that talks IPv4.
-        lines 40130 40131 "connect ::ffff:127.0.0.1 5000 ::ffff:127.0.0.1 PORT"
-        # TIME_WAIT alone, and TIME_WAIT on a port that another connection holds as well.
-        lines 40300 40306 "time-wait 127.0.0.1 5000 127.0.0.1 PORT"
-        echo "connect 127.0.0.2 5000 127.0.0.1 40307"
-        echo "time-wait 127.0.0.1 5000 127.0.0.1 40307"
-        echo "close-wait 127.0.0.1 5000 127.0.0.1 40320"
-        echo "syn-sent 127.0.0.1 5009 127.0.0.1 40330"
-        # IPv6.
-        echo "listen ::1 5003"
-        lines 40120 40122 "connect ::1 5003 ::1 PORT"
-        lines 40310 40311 "time-wait ::1 5003 ::1 PORT"
-        # Listening sockets inside the range; one is connected to, from outside it.
-        echo "listen ::1 40201"
-        echo "listen 127.0.0.1 40200"
-        echo "connect 127.0.0.1 40200 127.0.0.1 6000"
-        # A reserved port is not of the pool, whoever holds it.
-        echo "listen 127.0.0.1 40010"
-        # UDP, on a number of its own and on one that TCP holds too, connected, IPv6, outside the range.
-        lines 40400 40403 "bind-udp 127.0.0.1 PORT"
-        echo "bind-udp 127.0.0.1 40100"
-        echo "connect-udp 127.0.0.1 5353 127.0.0.1 40410"
-        lines 40420 40421 "bind-udp ::1 PORT"
-        echo "bind-udp 127.0.0.1 5353"
-    )
-    hold "${sockets[@]}"
-}
-
+# expect_every_kind EXPOSITION: what those sockets come to.
 expect_every_kind() {
     expect_value "$1" 990 port_total
-    # TCP: 10 + 5 to two destinations, 2 mapped, 7 + 2 in TIME_WAIT, 1 in both, 1 closing, 1 opening, 3 by IPv6,
-    # 2 listening. UDP: 4, 1 shared with TCP, 1, 2.
-    expect_value "$1" 34 port_used_by_protocol 'protocol="tcp"'
+    # TCP: 10 + 5 to two destinations, 2 mapped, 7 + 2 in TIME_WAIT, 1 in both, 5 closing, 1 opening, 3 by IPv6,
+    # 6 listening, one of them connected as well. UDP: 4, 1 shared with TCP, 1, 2.
+    expect_value "$1" 42 port_used_by_protocol 'protocol="tcp"'
     expect_value "$1" 8 port_used_by_protocol 'protocol="udp"'
-    expect_value "$1" 41 port_used
+    expect_value "$1" 49 port_used
+    expect_value "$1" 6 port_blocked
     expect_value "$1" 9 port_time_wait
+    # To port 5000 of 127.0.0.1: 10, 2 mapped, 8 in TIME_WAIT, 5 closing; and the blocked ones.
+    expect_value "$1" 31 port_destination_used_max
+    expect_value "$1" 0 port_destination_error_max
     local state count
     while read -r state count; do
         expect_value "$1" "$count" port_sockets "protocol=\"tcp\",state=\"$state\""
     done <<STATES
-established 23
+established 25
 syn_sent 1
-syn_recv 0
-fin_wait1 0
-fin_wait2 0
+syn_recv 1
+fin_wait1 1
+fin_wait2 1
 time_wait 10
 close 0
 close_wait 1
-last_ack 0
-listen 2
-closing 0
+last_ack 1
+listen 7
+closing 1
 STATES
     expect_value "$1" 7 port_sockets 'protocol="udp",state="close"'
     expect_value "$1" 1 port_sockets 'protocol="udp",state="established"'
     expect_value "$1" 40000 port_range_first
     expect_value "$1" 40999 port_range_last
     expect_value "$1" 10 port_reserved
+}
+
+# expect_destinations EXPOSITION: whom those sockets are connected to, blocked ports added.
+expect_destinations() {
+    run grep '^port_destination_used{' <<<"$1"
+    assert_output - <<'WANTED'
+port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.1:5000"} 31
+port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.2:5000"} 13
+port_destination_used{pod_name="test-pod",source="::1",destination="[::1]:5003"} 11
+port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.1:5009"} 7
+WANTED
 }
 
 @test "an empty namespace: six lines, byte for byte, 28232 ports" {
@@ -126,8 +88,14 @@ WANTED
 
 @test "sockets of every kind: the figures are those of the sockets made" {
     make_every_kind
-    expect_every_kind "$(ns "$PROGRAM" --print)"
-    expect_every_kind "$(ns "$STATIC_PROGRAM" --print)"
+    local build source text
+    for build in "$PROGRAM" "$STATIC_PROGRAM"; do
+        for source in auto sock_diag procfs; do
+            text=$(ns "$build" --print --source="$source" --top-destinations=10)
+            expect_every_kind "$text"
+            expect_destinations "$text"
+        done
+    done
 }
 
 @test "sockets of every kind: the same by HTTP, through a UNIX socket that adds none" {
@@ -139,10 +107,13 @@ WANTED
 @test "two connections that share a local port count once" {
     hold "listen 0.0.0.0 5000" \
         "connect 127.0.0.1 5000 127.0.0.1 40000" "connect 127.0.0.2 5000 127.0.0.1 40000"
-    local text
-    text=$(ns "$PROGRAM" --print)
-    expect_value "$text" 1 port_used
-    expect_value "$text" 2 port_sockets 'protocol="tcp",state="established"'
+    local source text
+    for source in sock_diag procfs; do
+        text=$(ns "$PROGRAM" --print --source="$source")
+        expect_value "$text" 1 port_used
+        expect_value "$text" 1 port_destination_used_max
+        expect_value "$text" 2 port_sockets 'protocol="tcp",state="established"'
+    done
 }
 
 @test "an exhausted range: used is total, never more" {
@@ -153,13 +124,16 @@ WANTED
             "bind-udp 127.0.0.1 $port")
     done
     hold "${sockets[@]}"
-    local text
-    text=$(ns "$PROGRAM" --print)
-    expect_value "$text" 10 port_total
-    expect_value "$text" 10 port_used
-    expect_value "$text" 10 port_used_by_protocol 'protocol="tcp"'
-    expect_value "$text" 10 port_used_by_protocol 'protocol="udp"'
-    expect_value "$text" 20 port_sockets 'protocol="tcp",state="established"'
+    local source text
+    for source in sock_diag procfs; do
+        text=$(ns "$PROGRAM" --print --source="$source")
+        expect_value "$text" 10 port_total
+        expect_value "$text" 10 port_used
+        expect_value "$text" 10 port_used_by_protocol 'protocol="tcp"'
+        expect_value "$text" 10 port_used_by_protocol 'protocol="udp"'
+        expect_value "$text" 10 port_destination_used_max
+        expect_value "$text" 20 port_sockets 'protocol="tcp",state="established"'
+    done
     # What the figure warns of: the kernel has no port left.
     run ns "$PEER" hold "listen 127.0.0.1 5001" "connect 127.0.0.1 5000"
     assert_failure
@@ -168,7 +142,7 @@ WANTED
 
 # opened_files: which tables a scan opens.
 opened_files() {
-    ns strace -f -e trace=openat -o "$BATS_TEST_TMPDIR/trace" "$PROGRAM" --print >/dev/null
+    ns strace -f -e trace=openat -o "$BATS_TEST_TMPDIR/trace" "$PROGRAM" --print --source=procfs >/dev/null
     grep -o 'self/net/[a-z0-9]*' "$BATS_TEST_TMPDIR/trace" | sort -u
 }
 
@@ -191,7 +165,7 @@ opened_files() {
     kill "$HOLD_PID"
     wait_until 5 is_gone "$HOLD_PID"
     ns cat /proc/self/net/sockstat6 | grep -q 'TCP6: inuse 0'
-    expect_value "$(ns "$PROGRAM" --print)" 1 port_time_wait
+    expect_value "$(ns "$PROGRAM" --print --source=procfs)" 1 port_time_wait
 }
 
 @test "a listening port inside the range is warned of" {

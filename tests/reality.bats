@@ -1,0 +1,554 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What the figures warn of, against the kernel: a destination's figure says how many ports a new connect() to it cannot
+# use, so the others, and not one more, must be there when the test connects until the kernel has none left.
+#
+# Ports that connections hold are those that the kernel found by itself. A socket that was bound to its port before it
+# connected closes the port to all others, and nobody can tell from outside.
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+setup() {
+    new_namespace "40000 40009"
+}
+
+teardown() {
+    stop_all
+}
+
+# new_namespace RANGE: with that local port range. A connection in TIME_WAIT is not used again, as it would be on
+# loopback.
+new_namespace() {
+    ns_create
+    ns_sysctl ip_local_port_range "$1"
+    ns_sysctl tcp_tw_reuse 0
+}
+
+# measure: the namespace, by each source.
+measure() {
+    BY_SOCK_DIAG=$(ns "$PROGRAM" --print --source=sock_diag --top-destinations=100)
+    BY_PROCFS=$(ns "$PROGRAM" --print --source=procfs --top-destinations=100)
+}
+
+# expect_both VALUE NAME [LABELS]: the last measurement, by each source.
+expect_both() {
+    expect_value "$BY_SOCK_DIAG" "$@" || fail "by sock_diag"
+    expect_value "$BY_PROCFS" "$@" || fail "by procfs"
+}
+
+# expect_value has the text first; expect_both has not.
+to() {
+    echo "source=\"$1\",destination=\"$2\""
+}
+
+# expect_try ANSWER HOST PORT [FROM-HOST]: what one connect() gets.
+expect_try() {
+    run ns "$PEER" try "${@:2}"
+    assert_output "$1"
+}
+
+# expect_room COUNT HOST PORT [FROM-HOST]: so many connect() work, and the next one fails for want of a port.
+expect_room() {
+    run ns "$PEER" fill "${@:2}"
+    assert_output "$1 EADDRNOTAVAIL"
+}
+
+@test "0 to 10 connections to one destination: it is exhausted when used_max is total, not before" {
+    hold "listen 0.0.0.0 5000" "listen 0.0.0.0 5001"
+    local k
+    for k in $(seq 0 10); do
+        measure
+        expect_both 10 port_total
+        expect_both "$k" port_used
+        expect_both "$k" port_destination_used_max
+        expect_both 0 port_blocked
+        if [ "$k" -eq 10 ]; then
+            expect_try EADDRNOTAVAIL 127.0.0.1 5000
+            break
+        fi
+        expect_both 0 port_time_wait
+        expect_try connected 127.0.0.1 5000
+        expect_room $((10 - k)) 127.0.0.1 5000
+        hold "dial 127.0.0.1 5000"
+    done
+    # Other destinations share the ports.
+    expect_try connected 127.0.0.2 5000
+    expect_try connected 127.0.0.1 5001
+    expect_room 10 127.0.0.2 5000
+    expect_room 10 127.0.0.1 5001
+    # And the attempts have left nothing.
+    measure
+    expect_both 10 port_destination_used_max
+    expect_both 10 port_sockets 'protocol="tcp",state="established"'
+    expect_both 0 port_sockets 'protocol="tcp",state="time_wait"'
+}
+
+@test "listening ports of the range are closed to every connect(), IPv4 and IPv6" {
+    local sockets=()
+    mapfile -t sockets < <(
+        lines 40000 40001 "listen 127.0.0.1 PORT"
+        echo "listen 0.0.0.0 40002"
+        echo "listen ::1 40003"
+        echo "listen :: 40004"
+        # Outside the range: one that is asked, by either family.
+        echo "listen :: 5000"
+    )
+    hold "${sockets[@]}"
+    measure
+    expect_both 5 port_blocked
+    expect_both 5 port_used
+    expect_both 5 port_destination_used_max
+    expect_room 5 127.0.0.1 5000
+    expect_room 5 127.0.0.2 5000
+    expect_room 5 ::1 5000
+
+    hold "3 x dial 127.0.0.1 5000" "dial 127.0.0.2 5000"
+    measure
+    expect_both 5 port_blocked
+    expect_both 8 port_destination_used_max
+    expect_both 8 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_both 6 port_destination_used "$(to 127.0.0.1 127.0.0.2:5000)"
+    expect_room 2 127.0.0.1 5000
+    expect_room 4 127.0.0.2 5000
+    expect_room 5 127.0.0.3 5000
+}
+
+@test "an IPv6 listening socket alone blocks an IPv4 connect()" {
+    hold "listen 0.0.0.0 5000" "10 x listen ::1 0"
+    measure
+    expect_both 10 port_blocked
+    expect_both 10 port_destination_used_max
+    expect_try EADDRNOTAVAIL 127.0.0.1 5000
+}
+
+@test "several sockets that listen on one port block it once" {
+    hold "listen 0.0.0.0 5000" "3 x listen-shared 127.0.0.1 40001" "listen ::1 40001"
+    measure
+    expect_both 1 port_blocked
+    expect_both 1 port_destination_used_max
+    expect_both 4 port_sockets 'protocol="tcp",state="listen"'
+    expect_room 9 127.0.0.1 5000
+}
+
+@test "what a listening socket of the range accepted belongs to no destination" {
+    local sockets=()
+    mapfile -t sockets < <(
+        echo "listen 0.0.0.0 5000"
+        echo "listen 127.0.0.1 40000"
+        lines 6000 6006 "connect 127.0.0.1 40000 127.0.0.1 PORT"
+        # One client many times over does not make it one either.
+        echo "listen :: 40001"
+        lines 6010 6016 "connect ::1 40001 ::1 PORT"
+        lines 6020 6026 "connect 127.0.0.1 40001 127.0.0.1 PORT"
+    )
+    hold "${sockets[@]}"
+    measure
+    expect_both 2 port_used
+    expect_both 2 port_blocked
+    expect_both 2 port_destination_used_max
+    expect_both 21 port_sockets 'protocol="tcp",state="established"'
+    run ! grep '^port_destination_used{' <<<"$BY_SOCK_DIAG$BY_PROCFS"
+    expect_room 8 127.0.0.1 5000
+}
+
+@test "a port that is connected and then listened on is lost once, not twice" {
+    # Every one of the ten is connected to one destination; three of them listen as well.
+    local sockets=()
+    mapfile -t sockets < <(
+        echo "listen 0.0.0.0 5000"
+        echo "10 x dial 127.0.0.1 5000"
+        lines 40003 40005 "listen 127.0.0.1 PORT"
+    )
+    hold "${sockets[@]}"
+    measure
+    expect_both 10 port_used
+    expect_both 3 port_blocked
+    expect_both 10 port_destination_used_max
+    expect_room 0 127.0.0.1 5000
+    expect_room 7 127.0.0.2 5000
+}
+
+@test "reserved ports are not of the pool: 10 of 20 leave exactly 10 connects" {
+    new_namespace "40000 40019"
+    ns_sysctl ip_local_reserved_ports "40000-40004,40010-40014,40020"
+    hold "listen 0.0.0.0 5000" "listen 127.0.0.1 40002" "connect 127.0.0.1 40002 127.0.0.1 6000"
+    measure
+    expect_both 10 port_total
+    expect_both 10 port_reserved
+    expect_both 0 port_blocked
+    expect_both 0 port_used
+    expect_room 10 127.0.0.1 5000
+    hold "10 x dial 127.0.0.1 5000"
+    measure
+    expect_both 10 port_used
+    expect_both 10 port_destination_used_max
+    expect_try EADDRNOTAVAIL 127.0.0.1 5000
+}
+
+@test "TIME_WAIT holds a port towards its destination alone" {
+    hold "listen 0.0.0.0 5000" "10 x time-wait 127.0.0.1 5000"
+    measure
+    expect_both 10 port_time_wait
+    expect_both 10 port_used
+    expect_both 0 port_blocked
+    expect_both 10 port_destination_used_max
+    expect_try EADDRNOTAVAIL 127.0.0.1 5000
+    expect_try connected 127.0.0.2 5000
+    expect_room 10 127.0.0.2 5000
+}
+
+@test "every state after SYN holds a port towards its destination" {
+    hold "listen 0.0.0.0 5000" "connect 127.0.0.1 5000" "fin-wait1 127.0.0.1 5000" "fin-wait2 127.0.0.1 5000" \
+        "closing 127.0.0.1 5000" "last-ack 127.0.0.1 5000" "close-wait 127.0.0.1 5000" "time-wait 127.0.0.1 5000"
+    measure
+    local state
+    for state in established fin_wait1 fin_wait2 closing last_ack close_wait time_wait; do
+        expect_both 1 port_sockets "protocol=\"tcp\",state=\"$state\""
+    done
+    expect_both 7 port_destination_used_max
+    expect_room 3 127.0.0.1 5000
+}
+
+@test "an IPv6 socket that talks IPv4 counts towards the IPv4 destination" {
+    hold "listen 0.0.0.0 5000" "4 x dial ::ffff:127.0.0.1 5000" "5 x dial 127.0.0.1 5000"
+    measure
+    expect_both 9 port_destination_used_max
+    expect_both 9 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_room 1 127.0.0.1 5000
+    expect_room 1 ::ffff:127.0.0.1 5000
+    hold "dial ::ffff:127.0.0.1 5000"
+    measure
+    expect_both 10 port_destination_used_max
+    expect_try EADDRNOTAVAIL 127.0.0.1 5000
+    expect_try EADDRNOTAVAIL ::ffff:127.0.0.1 5000
+    run grep -c '^port_destination_used{' <<<"$BY_SOCK_DIAG"
+    assert_output 1
+}
+
+@test "an IPv6 destination" {
+    hold "listen ::1 5003" "listen 127.0.0.1 5003" "10 x dial ::1 5003"
+    measure
+    expect_both 10 port_destination_used_max
+    expect_both 10 port_destination_used "$(to ::1 '[::1]:5003')"
+    expect_try EADDRNOTAVAIL ::1 5003
+    expect_try connected 127.0.0.1 5003
+}
+
+@test "two local addresses towards one remote are two destinations" {
+    hold "listen 0.0.0.0 5000" "3 x dial 127.0.0.1 5000" "6 x dial 127.0.0.1 5000 127.0.0.9 0"
+    measure
+    expect_both 6 port_destination_used_max
+    expect_both 3 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_both 6 port_destination_used "$(to 127.0.0.9 127.0.0.1:5000)"
+    expect_room 7 127.0.0.1 5000
+    expect_room 4 127.0.0.1 5000 127.0.0.9
+    expect_room 10 127.0.0.1 5000 127.0.0.8
+}
+
+@test "UDP takes nothing from TCP" {
+    local sockets=()
+    mapfile -t sockets < <(
+        echo "listen 0.0.0.0 5000"
+        lines 40000 40004 "bind-udp 0.0.0.0 PORT"
+        lines 40005 40009 "connect-udp 127.0.0.1 5000 127.0.0.1 PORT"
+    )
+    hold "${sockets[@]}"
+    measure
+    expect_both 10 port_used
+    expect_both 0 port_blocked
+    expect_both 0 port_destination_used_max
+    expect_room 10 127.0.0.1 5000
+}
+
+# expect_bound COUNT: what the last measurement says when so many ports are bound by sockets without a connection.
+# procfs never shows them, and a series that nobody can fill is absent, not 0.
+expect_bound() {
+    local labels='protocol="tcp",state="bound_inactive"'
+    if kernel_shows_bound; then
+        expect_value "$BY_SOCK_DIAG" "$1" port_sockets "$labels"
+        expect_value "$BY_SOCK_DIAG" "$1" port_blocked
+        expect_value "$BY_SOCK_DIAG" "$1" port_used
+        expect_value "$BY_SOCK_DIAG" "$1" port_destination_used_max
+    else
+        expect_value "$BY_SOCK_DIAG" 0 port_blocked
+        run ! metric "$BY_SOCK_DIAG" port_sockets "$labels"
+    fi
+    expect_value "$BY_PROCFS" 0 port_blocked
+    expect_value "$BY_PROCFS" 0 port_used
+    run ! metric "$BY_PROCFS" port_sockets "$labels"
+    run ! grep bound_inactive <<<"$BY_PROCFS"
+}
+
+@test "a bound, unconnected socket blocks its port, where the kernel shows it" {
+    hold "listen :: 5000"
+    measure
+    expect_bound 0
+    hold "bind-tcp 127.0.0.1 40003"
+    measure
+    expect_bound 1
+    expect_room 9 127.0.0.1 5000
+    expect_room 9 127.0.0.2 5000
+    hold "bind-tcp ::1 40004" "bind-tcp :: 40005" "bind-tcp 0.0.0.0 0"
+    measure
+    expect_bound 4
+    expect_room 6 127.0.0.1 5000
+    expect_room 6 ::1 5000
+    # Of the range alone.
+    hold "bind-tcp 127.0.0.1 7000"
+    measure
+    expect_bound 4
+}
+
+@test "a socket that was bound keeps its port when its connection is reset; another one does not" {
+    hold "listen 0.0.0.0 5000" "reset 127.0.0.1 5000 127.0.0.1 40003" "2 x reset 127.0.0.1 5000"
+    measure
+    expect_bound 1
+    expect_room 9 127.0.0.1 5000
+    expect_room 9 127.0.0.2 5000
+    # It is a destination no more.
+    run ! grep '^port_destination_used{' <<<"$BY_SOCK_DIAG"
+}
+
+# make_mixture SEED: sockets of a range of 20, drawn at random, into MIXTURE. Bound, unconnected ones are left to the
+# tests that know which sources show them.
+make_mixture() {
+    local i port kinds=("connect 127.0.0.1 5000" "connect 127.0.0.1 5000" "connect 127.0.0.2 5000" "connect ::1 5000"
+        "connect ::ffff:127.0.0.1 5000" "connect 127.0.0.1 5000 127.0.0.9 0" "time-wait 127.0.0.1 5000"
+        "time-wait ::1 5000" "fin-wait1 127.0.0.2 5000" "bind-udp 127.0.0.1 0" "listen 127.0.0.1 PORT"
+        "listen ::1 PORT" "bind-udp ::1 PORT")
+    MIXTURE=("listen :: 5000")
+    RANDOM=$1
+    for i in {1..18}; do
+        # A number of its own each, so that no bind() fails for another's sake.
+        port=$((40000 + i))
+        MIXTURE+=("${kinds[RANDOM % ${#kinds[@]}]//PORT/$port}")
+    done
+    # What accepts is the socket made last, so the one that is asked comes first.
+    mapfile -t MIXTURE < <(printf '%s\n' "${MIXTURE[@]}" | awk '!/^listen .* 400/; /^listen .* 400/ { late[n++] = $0 }
+        END { for (i = 0; i < n; i++) print late[i] }')
+}
+
+# expect_figure_is_room DESTINATION-LABELS HOST PORT [FROM-HOST]: both sources say what the kernel has left there.
+expect_figure_is_room() {
+    local used
+    used=$(metric "$BY_SOCK_DIAG" port_destination_used "$1") || used=$(metric "$BY_SOCK_DIAG" port_blocked)
+    expect_room $((20 - used)) "${@:2}"
+}
+
+@test "any mixture of sockets: what is left of the pool is what the kernel has left" {
+    local seed
+    for seed in 1 2 3 4 5 6 7 8; do
+        new_namespace "40000 40019"
+        make_mixture "$seed"
+        printf 'seed %s: %s\n' "$seed" "${MIXTURE[*]}"
+        hold "${MIXTURE[@]}"
+        measure
+        diff <(grep -E '^port_(used|blocked|time_wait|destination)' <<<"$BY_SOCK_DIAG") \
+            <(grep -E '^port_(used|blocked|time_wait|destination)' <<<"$BY_PROCFS")
+        expect_figure_is_room "$(to 127.0.0.1 127.0.0.1:5000)" 127.0.0.1 5000
+        expect_figure_is_room "$(to 127.0.0.1 127.0.0.2:5000)" 127.0.0.2 5000
+        expect_figure_is_room "$(to 127.0.0.9 127.0.0.1:5000)" 127.0.0.1 5000 127.0.0.9
+        expect_figure_is_room "$(to ::1 '[::1]:5000')" ::1 5000
+        expect_figure_is_room "$(to 127.0.0.1 127.0.0.3:5000)" 127.0.0.3 5000
+        stop_all
+    done
+}
+
+# Three destinations with addresses as a network has them, and a listening socket in the range.
+make_destinations() {
+    ns ip addr add 10.0.0.1/32 dev lo
+    ns ip addr add 10.0.0.9/32 dev lo
+    ns ip addr add 2001:db8::1/128 dev lo nodad
+    ns ip addr add 2001:db8::2/128 dev lo nodad
+    hold "listen 10.0.0.9 443" "listen 10.0.0.9 8080" "listen 2001:db8::1 443" "listen 127.0.0.1 40009" \
+        "2 x dial 10.0.0.9 443 10.0.0.1 0" "3 x dial 2001:db8::1 443 2001:db8::2 0" "dial 10.0.0.9 8080 10.0.0.1 0"
+}
+
+# destinations SOURCE [OPTION...]: the samples.
+destinations() {
+    ns "$PROGRAM" --print --source="$1" "${@:2}" | grep '^port_destination_used[{]' || true
+}
+
+@test "no destination is named unless it is asked for" {
+    make_destinations
+    local source text
+    for source in sock_diag procfs; do
+        for text in "$(ns "$PROGRAM" --print --source="$source")" \
+            "$(ns "$PROGRAM" --print --source="$source" --top-destinations=0)"; do
+            run grep -E 'port_destination_used( |[{])|10\.0\.0\.|2001:db8' <<<"$text"
+            refute_output
+            expect_value "$text" 4 port_destination_used_max
+        done
+    done
+}
+
+@test "--top-destinations=2 of three names the two highest, highest first" {
+    make_destinations
+    local source
+    for source in sock_diag procfs; do
+        run destinations "$source" --top-destinations=2
+        assert_output - <<'WANTED'
+port_destination_used{pod_name="test-pod",source="2001:db8::2",destination="[2001:db8::1]:443"} 4
+port_destination_used{pod_name="test-pod",source="10.0.0.1",destination="10.0.0.9:443"} 3
+WANTED
+    done
+    expect_room 6 2001:db8::1 443 2001:db8::2
+    expect_room 7 10.0.0.9 443 10.0.0.1
+    expect_room 8 10.0.0.9 8080 10.0.0.1
+}
+
+@test "--top-destinations beyond those that there are, by option and by environment" {
+    make_destinations
+    local source
+    for source in sock_diag procfs; do
+        run destinations "$source" --top-destinations=100
+        assert_output - <<'WANTED'
+port_destination_used{pod_name="test-pod",source="2001:db8::2",destination="[2001:db8::1]:443"} 4
+port_destination_used{pod_name="test-pod",source="10.0.0.1",destination="10.0.0.9:443"} 3
+port_destination_used{pod_name="test-pod",source="10.0.0.1",destination="10.0.0.9:8080"} 2
+WANTED
+        METRICS_SIDECAR_TOP_DESTINATIONS=1 run destinations "$source"
+        assert_output \
+            'port_destination_used{pod_name="test-pod",source="2001:db8::2",destination="[2001:db8::1]:443"} 4'
+        METRICS_SIDECAR_TOP_DESTINATIONS=1 run destinations "$source" --top-destinations=0
+        refute_output
+    done
+}
+
+@test "destinations with equal figures keep their order, and their places below the limit" {
+    local sockets=("listen 0.0.0.0 5000") host
+    for host in 7 3 9 1 5 8 2 6 4; do
+        sockets+=("dial 127.0.0.$host 5000")
+    done
+    hold "${sockets[@]}" "dial 127.0.0.7 5000"
+    local first again i
+    first=$(destinations sock_diag --top-destinations=4)
+    [ "$(wc -l <<<"$first")" -eq 4 ]
+    [ "$(grep -c '} 1$' <<<"$first")" -eq 3 ]
+    [[ $(head -n 1 <<<"$first") == *'destination="127.0.0.7:5000"} 2' ]]
+    for i in {1..5}; do
+        again=$(destinations sock_diag --top-destinations=4)
+        diff <(echo "$first") <(echo "$again")
+        again=$(destinations procfs --top-destinations=4)
+        diff <(echo "$first") <(echo "$again")
+    done
+    # A new connection moves rows of the kernel's tables about, not these.
+    hold "dial 127.0.0.99 5000"
+    again=$(destinations sock_diag --top-destinations=4)
+    diff <(echo "$first") <(echo "$again")
+}
+
+@test "more destinations than are remembered: a figure is too low by no more than is said" {
+    new_namespace "20000 59999"
+    ns_sysctl tcp_max_tw_buckets 100000
+    hold "listen 0.0.0.0 5000" "300 x time-wait 127.0.0.1 5000" "time-wait-each 18000 127.1.0.0 5000"
+    local text max error
+    measure
+    for text in "$BY_SOCK_DIAG" "$BY_PROCFS"; do
+        max=$(metric "$text" port_destination_used_max)
+        error=$(metric "$text" port_destination_error_max)
+        echo "said $max, too low by at most $error; made 300"
+        [ "$error" -gt 0 ]
+        # It still warns.
+        [ "$error" -lt 30 ]
+        [ "$max" -le 300 ]
+        [ $((max + error)) -ge 300 ]
+        expect_value "$text" 0 port_blocked
+        run grep -m 1 '^port_destination_used{' <<<"$text"
+        assert_output "port_destination_used{pod_name=\"test-pod\",$(to 127.0.0.1 127.0.0.1:5000)} $max"
+    done
+}
+
+# at_least VALUE NAME [LABELS]: so much, by each source; and not more than there are.
+at_least() {
+    local text value
+    for text in "$BY_SOCK_DIAG" "$BY_PROCFS"; do
+        value=$(metric "$text" "${@:2}")
+        [ "$value" -ge "$1" ] || fail "$2{${3:-}} is $value, held are $1"
+        [ "$value" -le 1000 ] || fail "$2{${3:-}} is $value, of 1000"
+    done
+}
+
+@test "while connections come and go, no figure is below what stays" {
+    new_namespace "40000 40999"
+    hold "listen 0.0.0.0 5000" "100 x connect 127.0.0.1 5000" "300 x time-wait 127.0.0.2 5000" "20 x listen 127.0.0.1 0"
+    start churn ns "$PEER" churn 127.0.0.1 5001
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/churn.out"
+    local i
+    for i in {1..10}; do
+        measure
+        expect_both 1000 port_total
+        at_least 320 port_used
+        # A socket that is just being closed is bound without a connection for a moment.
+        at_least 20 port_blocked
+        at_least 320 port_destination_used_max
+        at_least 320 port_destination_used "$(to 127.0.0.1 127.0.0.2:5000)"
+        at_least 120 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    done
+    # Had it ended early, the test would have been an easy one.
+    run is_gone "$STARTED_PID"
+    assert_failure
+}
+
+# scan_while COMMAND...: a scan of procfs, to the file scan.out, that is stopped behind the read that brought all rows of
+# tcp until the command has been run. The kernel then looks for the row behind the last one by its number, from the
+# start of the table (tcp_seek_last_pos, tcp_seq_start).
+scan_while() {
+    local nth
+    ns strace -qq -o "$BATS_TEST_TMPDIR/plain" -e trace=openat,read "$PROGRAM" --print --source=procfs >/dev/null
+    nth=$(awk '/^read/ { n++ } opened && /^read/ { print n; exit } /self\/net\/tcp"/ { opened = 1 }' \
+        "$BATS_TEST_TMPDIR/plain")
+    # -D: the program is our child, not strace.
+    start scan ns strace -D -qq -o "$BATS_TEST_TMPDIR/calls" -e trace=read -e signal=SIGSTOP \
+        -e "inject=read:signal=SIGSTOP:when=$nth" "$PROGRAM" --print --source=procfs --top-destinations=10
+    local scan=$STARTED_PID
+    wait_until 5 grep -q 'stopped by SIGSTOP' "$BATS_TEST_TMPDIR/calls"
+    "$@"
+    kill -CONT "$scan"
+    wait_until 10 is_gone "$scan"
+}
+
+# Listening sockets come first in the table, so these move all other rows ten places on, and the last ten are shown
+# again. They are no figure's themselves, since they lie outside the range.
+add_ten_rows() {
+    local sockets
+    mapfile -t sockets < <(lines 6000 6009 "listen 127.0.0.1 PORT")
+    hold "${sockets[@]}"
+}
+
+@test "a port whose row the kernel shows twice counts once" {
+    # A pool that is large enough, or its size would hide what is too much.
+    new_namespace "40000 40099"
+    hold "listen 0.0.0.0 5000" "20 x time-wait 127.0.0.1 5000"
+    scan_while add_ten_rows
+    local text
+    text=$(cat "$BATS_TEST_TMPDIR/scan.out")
+    expect_value "$text" 20 port_used
+    expect_value "$text" 20 port_time_wait
+    expect_value "$text" 20 port_destination_used_max
+    expect_value "$text" 20 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_room 80 127.0.0.1 5000
+}
+
+@test "a socket whose row the kernel shows twice counts once, however the table ends in its last page" {
+    local count text
+    # The heading and 26 rows fill a page of 4 KiB: with 25 or so there is no room to tell that the table has ended.
+    for count in 20 23 24 25 26 27; do
+        new_namespace "40000 40099"
+        hold "listen 0.0.0.0 5000" "$count x time-wait 127.0.0.1 5000"
+        scan_while add_ten_rows
+        text=$(cat "$BATS_TEST_TMPDIR/scan.out")
+        expect_value "$text" "$count" port_sockets 'protocol="tcp",state="time_wait"'
+        expect_value "$text" "$count" port_destination_used_max
+    done
+}
+
+@test "many sockets on one port, over several pages: none is taken for a row shown again" {
+    new_namespace "40000 40099"
+    hold "100 x listen-shared 127.0.0.1 40000" "100 x listen-shared 127.0.0.1 5001"
+    local text
+    text=$(ns "$PROGRAM" --print --source=procfs)
+    expect_value "$text" 100 port_sockets 'protocol="tcp",state="listen"'
+    expect_value "$text" 200 port_scan_sockets
+}

@@ -1,0 +1,497 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# Where the figures come from: both sources say the same, the second stands in for the first whatever is wrong with it,
+# and the answer says whose namespace it is about.
+
+bats_require_minimum_version 1.5.0
+load helpers
+
+setup() {
+    ns_create
+}
+
+teardown() {
+    stop_all
+}
+
+# take NAME [COMMAND...] PROGRAM [OPTION...]: what --print says, in the files NAME and NAME.err.
+take() {
+    ns "${@:2}" --print --top-destinations=100 >"$BATS_TEST_TMPDIR/$1" 2>"$BATS_TEST_TMPDIR/$1.err"
+}
+
+taken() {
+    cat "$BATS_TEST_TMPDIR/$1"
+}
+
+# lasting NAME: what was taken, without what differs from one scan to the next.
+lasting() {
+    taken "$1" | grep -v '^port_scan_duration_seconds{'
+}
+
+# comparable NAME: and without what differs from one source to the other.
+comparable() {
+    lasting "$1" | grep -v '^port_scan_sockets{' |
+        sed -E 's/source="(procfs|sock_diag)",launcher/source="SOURCE",launcher/'
+}
+
+# expect_source NAME SOURCE: what was taken says so.
+expect_source() {
+    run grep -o 'source="[a-z_]*",launcher' "$BATS_TEST_TMPDIR/$1"
+    assert_output "source=\"$2\",launcher"
+}
+
+# --- agreement
+
+# compare_sources PROGRAM: lines that procfs alone has begin with "<", those of sock_diag with ">".
+compare_sources() {
+    take procfs "$1" --source=procfs
+    take sock_diag "$1" --source=sock_diag
+    expect_source procfs procfs
+    expect_source sock_diag sock_diag
+    [ "$(comparable procfs | grep -vc '^#')" -gt 20 ]
+    run diff <(comparable procfs) <(comparable sock_diag)
+}
+
+# The one line more that says that nothing is bound, where the kernel would show it.
+expect_agreement() {
+    if kernel_shows_bound; then
+        assert_equal "$(grep '^[<>]' <<<"$output")" \
+            '> port_sockets{pod_name="test-pod",protocol="tcp",state="bound_inactive"} 0'
+    else
+        refute_output
+    fi
+}
+
+@test "the sources agree: sockets of every kind" {
+    make_every_kind
+    local build
+    for build in "$PROGRAM" "$STATIC_PROGRAM"; do
+        compare_sources "$build"
+        expect_agreement
+        # Equality of two empty answers would say nothing.
+        expect_value "$(taken procfs)" 42 port_used_by_protocol 'protocol="tcp"'
+        expect_value "$(taken procfs)" 8 port_used_by_protocol 'protocol="udp"'
+    done
+}
+
+@test "the sources agree: an empty namespace, another range, everything in the range" {
+    local range
+    compare_sources "$PROGRAM"
+    expect_agreement
+    ns_sysctl ip_unprivileged_port_start 0 # below it no range may begin
+    hold "listen 127.0.0.1 1" "listen :: 65535" "connect ::1 65535 ::1 1024" "time-wait 127.0.0.1 65535 127.0.0.1 2" \
+        "bind-udp :: 1" "bind-udp 0.0.0.0 65535" "connect-udp ::1 53 ::1 1024"
+    for range in "1 65535" "2 65534" "1 1" "65535 65535" "1024 1024"; do
+        ns_sysctl ip_local_port_range "$range"
+        compare_sources "$PROGRAM"
+        expect_agreement
+    done
+    ns_sysctl ip_local_port_range "1 65535"
+    compare_sources "$PROGRAM"
+    expect_value "$(taken procfs)" 65535 port_total
+    # 1, 2, 1024 and 65535; UDP has 1, 1024 and 65535.
+    expect_value "$(taken procfs)" 4 port_used
+    expect_value "$(taken procfs)" 4 port_used_by_protocol 'protocol="tcp"'
+    expect_value "$(taken procfs)" 3 port_used_by_protocol 'protocol="udp"'
+    expect_value "$(taken procfs)" 2 port_blocked
+}
+
+@test "the sources agree: many sockets, more than one part of a dump or of a table brings" {
+    ns_sysctl ip_local_port_range "20000 59999"
+    hold "listen :: 5000" "1500 x connect 127.0.0.1 5000" "1500 x connect ::1 5000" "700 x time-wait 127.0.0.2 5000" \
+        "700 x bind-udp 127.0.0.1 0" "700 x bind-udp ::1 0" "300 x listen 127.0.0.1 0"
+    compare_sources "$PROGRAM"
+    expect_agreement
+    expect_value "$(taken sock_diag)" 3000 port_sockets 'protocol="tcp",state="established"'
+    expect_value "$(taken sock_diag)" 700 port_sockets 'protocol="tcp",state="time_wait"'
+    expect_value "$(taken sock_diag)" 1400 port_sockets 'protocol="udp",state="close"'
+    expect_value "$(taken sock_diag)" 300 port_blocked
+}
+
+@test "the sources differ by bound, unconnected sockets alone" {
+    # One on a port of its own; one on a port that listens elsewhere; one that UDP has as well; one that is reserved,
+    # and one outside the range.
+    make_every_kind "bind-tcp 127.0.0.1 40500" "bind-tcp 127.0.0.2 40200" "bind-tcp ::1 40400" \
+        "bind-tcp 127.0.0.1 40011" "bind-tcp 127.0.0.1 7500"
+    local build
+    for build in "$PROGRAM" "$STATIC_PROGRAM"; do
+        compare_sources "$build"
+        if ! kernel_shows_bound; then
+            refute_output
+            continue
+        fi
+        assert_equal "$(grep '^[<>]' <<<"$output" | sort)" "$(sort <<'WANTED'
+< port_used{pod_name="test-pod"} 49
+> port_used{pod_name="test-pod"} 50
+< port_used_by_protocol{pod_name="test-pod",protocol="tcp"} 42
+> port_used_by_protocol{pod_name="test-pod",protocol="tcp"} 44
+< port_blocked{pod_name="test-pod"} 6
+> port_blocked{pod_name="test-pod"} 8
+< port_destination_used_max{pod_name="test-pod"} 31
+> port_destination_used_max{pod_name="test-pod"} 33
+< port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.1:5000"} 31
+> port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.1:5000"} 33
+< port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.2:5000"} 13
+> port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.2:5000"} 15
+< port_destination_used{pod_name="test-pod",source="::1",destination="[::1]:5003"} 11
+> port_destination_used{pod_name="test-pod",source="::1",destination="[::1]:5003"} 13
+< port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.1:5009"} 7
+> port_destination_used{pod_name="test-pod",source="127.0.0.1",destination="127.0.0.1:5009"} 9
+> port_sockets{pod_name="test-pod",protocol="tcp",state="bound_inactive"} 3
+WANTED
+)"
+    done
+}
+
+# --- sock_diag refused, or broken
+
+# take_truth: what must come when procfs stands in, in the file "truth", and what sock_diag itself says in "binary".
+take_truth() {
+    take truth "$PROGRAM" --source=procfs
+    take binary "$PROGRAM" --source=sock_diag
+    expect_value "$(taken truth)" 49 port_used
+}
+
+# expect_stand_in NAME REASON: it is the answer of procfs, whole, and the log says why, once.
+expect_stand_in() {
+    expect_source "$1" procfs
+    diff <(lasting truth) <(lasting "$1")
+    run taken "$1.err"
+    assert_output "metrics-sidecar: read sock_diag: $2: reading procfs instead"
+}
+
+# expect_either NAME: the answer of one source or of the other, whole, and a log line with the second only.
+expect_either() {
+    if grep -q 'source="sock_diag",launcher' "$BATS_TEST_TMPDIR/$1"; then
+        diff <(lasting binary) <(lasting "$1")
+        [ ! -s "$BATS_TEST_TMPDIR/$1.err" ]
+    else
+        diff <(lasting truth) <(lasting "$1")
+        [ "$(wc -l <"$BATS_TEST_TMPDIR/$1.err")" -eq 1 ]
+        grep -q '^metrics-sidecar: read sock_diag: .*: reading procfs instead$' "$BATS_TEST_TMPDIR/$1.err"
+    fi
+}
+
+# expect_refusal REASON COMMAND...: no number, one line, status 1.
+expect_refusal() {
+    run ns "${@:2}" --print --source=sock_diag
+    assert_failure 1
+    assert_output "metrics-sidecar: read sock_diag: $1"
+}
+
+# The errors of socket(): SELinux and seccomp, a kernel without the family, gVisor.
+refusals() {
+    cat <<'REFUSALS'
+EPERM Operation not permitted
+EACCES Permission denied
+EPROTONOSUPPORT Protocol not supported
+EAFNOSUPPORT Address family not supported by protocol
+REFUSALS
+}
+
+@test "no netlink: procfs stands in, whole, and the log says why" {
+    # A bound socket, so that something would be left over of what the other source has.
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take_truth
+    local error reason
+    while read -r error reason; do
+        take auto "$PEER" refuse "$error" "$PROGRAM"
+        expect_stand_in auto "$reason"
+        take auto "$PEER" refuse "$error" "$PROGRAM" --source=auto
+        expect_stand_in auto "$reason"
+        # Each C library has words of its own; the figures are the same.
+        take static "$PEER" refuse "$error" "$STATIC_PROGRAM"
+        expect_source static procfs
+        diff <(lasting truth) <(lasting static)
+        [ "$(grep -c 'read sock_diag: .*: reading procfs instead$' "$BATS_TEST_TMPDIR/static.err")" -eq 1 ]
+    done < <(refusals)
+}
+
+@test "no netlink, and nothing else wanted: status 1, no number" {
+    local error reason
+    while read -r error reason; do
+        expect_refusal "$reason" "$PEER" refuse "$error" "$PROGRAM"
+    done < <(refusals)
+}
+
+@test "no netlink, and nothing else wanted: a 500 with the reason" {
+    start server ns "$PEER" refuse EPERM "$PROGRAM" --source=sock_diag
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    run scrape -w '%{http_code}'
+    assert_line 500
+    assert_line "read sock_diag: Operation not permitted"
+    refute_line --regexp '^port_'
+    run server_log
+    assert_line "metrics-sidecar: read sock_diag: Operation not permitted"
+    # The next one is answered as well.
+    [ "$(scrape_status)" = 500 ]
+}
+
+# scrape_for SECONDS: one scrape after another.
+scrape_for() {
+    local end=$((SECONDS + $1))
+    while [ "$SECONDS" -le "$end" ]; do
+        serves
+    done
+}
+
+@test "no netlink: the supervisor logs it once, not once for each scrape" {
+    start server ns "$PEER" refuse EACCES "$PROGRAM"
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    run scrape
+    assert_line --partial 'source="procfs",launcher="supervisor"'
+    # The log repeats a message after ten seconds; this one it does not.
+    scrape_for 12
+    run server_log
+    assert_equal "$(grep -c sock_diag <<<"$output")" 1
+    assert_line "metrics-sidecar: read sock_diag: Permission denied: reading procfs instead"
+}
+
+# trace NAME [STRACE-OPTION...]: what the program says under strace; what it called goes to the file NAME.calls.
+trace() {
+    take "$1" strace -qq -o "$BATS_TEST_TMPDIR/$1.calls" -e trace=sendto,recvfrom -e signal=none "${@:2}" "$PROGRAM"
+}
+
+# tamper NAME INJECTION: what it says when strace meddles with its calls.
+tamper() {
+    trace "$1" -e "inject=$2"
+    grep -q INJECTED "$BATS_TEST_TMPDIR/$1.calls"
+}
+
+# requests NAME, receives NAME: how often the program asked, and how often it received.
+requests() {
+    grep -c '^sendto(' "$BATS_TEST_TMPDIR/$1.calls"
+}
+
+receives() {
+    grep -c '^recvfrom(' "$BATS_TEST_TMPDIR/$1.calls"
+}
+
+# first_row NAME: the length of the first row that it received, as the kernel has it in memory.
+first_row() {
+    local length
+    length=$(sed -nE '/^recvfrom/ { s/^recvfrom\([0-9]+, \[+\{nlmsg_len=([0-9]+).*/\1/p; q }' \
+        "$BATS_TEST_TMPDIR/$1.calls")
+    [ "$length" -gt 72 ]
+    printf '%02x000000' "$length"
+}
+
+# The head of a request of sequence number 1, of 96 bytes, and the first bytes of its body: SOCK_DIAG_BY_FAMILY for
+# IPv4 and protocol 253, which RFC 3692 keeps for experiments, so that no kernel has a handler for it. What the kernel
+# says to that is what it says when a module is missing.
+NO_TCP=6000000014000103010000000000000002fd
+# The same for a request of 92 bytes with the number 2 or 3.
+NO_UDP=5c00000014000103020000000000000002fd
+NO_UDP6=5c0000001400010303000000000000000afd
+
+@test "the kernel has no tcp_diag, or no udp_diag: procfs stands in, whole" {
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take_truth
+    local n=0 request
+    for request in "$NO_TCP" "$NO_UDP" "$NO_UDP6"; do
+        n=$((n + 1))
+        tamper auto "sendto:poke_enter=@arg2=$request:when=$n"
+        # Is it what was meant? The program asked $n times, and the kernel said ENOENT at the last.
+        assert_equal "$(requests auto)" "$n"
+        tail -n 1 "$BATS_TEST_TMPDIR/auto.calls" | grep -qE ', -2\]|error=-ENOENT'
+        expect_stand_in auto "No such file or directory"
+    done
+    expect_refusal "No such file or directory" strace -qq -o /dev/null -e trace=sendto -e signal=none \
+        -e "inject=sendto:poke_enter=@arg2=$NO_TCP:when=1" "$PROGRAM"
+}
+
+@test "the kernel does not know the request at all: procfs stands in, whole" {
+    make_every_kind
+    take_truth
+    # A type of message that sock_diag does not have: it answers with an error of its own.
+    tamper auto "sendto:poke_enter=@arg2=600000007700:when=1"
+    grep -q NLMSG_ERROR "$BATS_TEST_TMPDIR/auto.calls"
+    expect_stand_in auto "Invalid argument"
+}
+
+# The first eight bytes of an answer: the end of a dump, which was interrupted.
+INTERRUPTED=1400000003001200
+
+@test "a dump that is interrupted every time: three tries, then procfs stands in" {
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take_truth
+    tamper auto "recvfrom:poke_exit=@arg2=$INTERRUPTED"
+    expect_stand_in auto "interrupted at every try"
+    assert_equal "$(requests auto)" 3
+    expect_refusal "interrupted at every try" strace -qq -o /dev/null -e trace=recvfrom -e signal=none \
+        -e "inject=recvfrom:poke_exit=@arg2=$INTERRUPTED" "$PROGRAM"
+}
+
+@test "a part of a dump that says it was interrupted, without being the end" {
+    make_every_kind
+    take_truth
+    # The head of the first row, as long as it is, with NLM_F_DUMP_INTR.
+    trace plain
+    tamper auto "recvfrom:poke_exit=@arg2=$(first_row plain)12001200:when=1"
+    expect_source auto sock_diag
+    diff <(lasting binary) <(lasting auto)
+    [ "$(requests auto)" -gt "$(requests plain)" ]
+}
+
+@test "a dump that is interrupted once is made again, whichever it is" {
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take_truth
+    trace plain
+    expect_source plain sock_diag
+    [ "$(receives plain)" -ge 3 ]
+    local n
+    for n in $(seq "$(receives plain)"); do
+        tamper auto "recvfrom:poke_exit=@arg2=$INTERRUPTED:when=$n"
+        expect_source auto sock_diag
+        diff <(lasting binary) <(lasting auto)
+        [ ! -s "$BATS_TEST_TMPDIR/auto.err" ]
+        [ "$(requests auto)" -gt "$(requests plain)" ]
+    done
+}
+
+@test "an answer that is cut, or lacks its end, or cannot be received: never a wrong figure" {
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take_truth
+    trace plain
+    local fault reason n
+    while read -r fault reason; do
+        # Every time.
+        tamper auto "recvfrom:$fault"
+        expect_stand_in auto "$reason"
+        # Bounded, too.
+        [ "$(requests auto)" -le 3 ] || fail "$fault: $(requests auto) requests"
+        # Once, at any place.
+        for n in $(seq "$(receives plain)"); do
+            tamper auto "recvfrom:$fault:when=$n"
+            expect_either auto || fail "$fault at receive $n"
+        done
+    done <<'FAULTS'
+error=ENOBUFS No buffer space available
+error=EAGAIN interrupted at every try
+error=ENOMEM Cannot allocate memory
+retval=40000 interrupted at every try
+retval=0 not in the format the kernel writes
+poke_exit=@arg2=ffffffff not in the format the kernel writes
+poke_exit=@arg2=00000000 not in the format the kernel writes
+poke_exit=@arg2=0f000000 not in the format the kernel writes
+poke_exit=@arg2=10000000 not in the format the kernel writes
+poke_exit=@arg2=14000000120002 not in the format the kernel writes
+FAULTS
+}
+
+@test "ENOBUFS once: the dump is made again" {
+    make_every_kind
+    take_truth
+    tamper auto "recvfrom:error=ENOBUFS:when=1"
+    expect_source auto sock_diag
+    diff <(lasting binary) <(lasting auto)
+    [ ! -s "$BATS_TEST_TMPDIR/auto.err" ]
+}
+
+@test "a request that cannot be sent: procfs stands in" {
+    make_every_kind
+    take_truth
+    local n
+    for n in 1 2 3; do
+        tamper auto "sendto:error=ECONNREFUSED:when=$n+"
+        expect_stand_in auto "Connection refused"
+    done
+}
+
+@test "an answer to another request is not taken for this one's" {
+    make_every_kind
+    take_truth
+    # The sequence number is the third word. A stale answer may be passed over or refused, but not counted.
+    trace plain
+    tamper auto "recvfrom:poke_exit=@arg2=$(first_row plain)1200020099999999:when=1"
+    expect_either auto
+}
+
+@test "what another process sends is not taken for the kernel's answer" {
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take_truth
+    # The sender's address: AF_NETLINK, and a port id, which the kernel has not. Each time: of one part alone it would
+    # be the test that loses what the kernel has sent.
+    tamper auto "recvfrom:poke_exit=@arg5=100000002a000000"
+    expect_source auto procfs
+    diff <(lasting truth) <(lasting auto)
+}
+
+# --- whose namespace
+
+# netns: the label, of the exposition on standard input.
+netns() {
+    sed -nE 's/^metrics_sidecar_info\{.*,netns="([a-z]+)"\} 1\r?$/\1/p'
+}
+
+@test "netns: same for a TCP connection of the own namespace; a UNIX socket does not tell" {
+    start_server --web.listen-address=:9999 --web.listen-address=127.0.0.1:9998 \
+        --web.listen-address="unix:$BATS_TEST_TMPDIR/socket"
+    run netns < <(scrape)
+    assert_output same
+    run netns < <(ns curl -sS http://127.0.0.1:9998/metrics)
+    assert_output same
+    run netns < <(ns curl -sS 'http://[::1]:9999/metrics')
+    assert_output same
+    # Accepted, it has the namespace of its client, which may have come by a path that both can see.
+    run netns < <(scrape --unix-socket "$BATS_TEST_TMPDIR/socket")
+    assert_output unknown
+    run netns < <(unshare -n curl -sS --unix-socket "$BATS_TEST_TMPDIR/socket" http://localhost/metrics)
+    assert_output unknown
+}
+
+@test "netns: unknown without a connection" {
+    run netns < <(ns "$PROGRAM" --print)
+    assert_output unknown
+    run netns < <(printf 'GET /metrics HTTP/1.0\r\n\r\n' | ns "$PROGRAM" --inetd)
+    assert_output unknown
+}
+
+# The test's namespace is where clients connect; the program runs in another one, made here.
+make_other_namespace() {
+    start other ns unshare -n sleep infinity
+    OTHER=(nsenter -n -t "$STARTED_PID" --)
+    OTHER_PID=$STARTED_PID
+    wait_until 5 other_is_ready
+}
+
+other_is_ready() {
+    [ "$(cat "/proc/$OTHER_PID/comm")" = sleep ] &&
+        [ "$(readlink "/proc/$OTHER_PID/ns/net")" != "$(readlink "/proc/$NS_PID/ns/net")" ]
+}
+
+@test "netns: inetd in the same namespace, and in another" {
+    make_other_namespace
+    ns_sysctl ip_local_port_range "40000 40009"
+    start inetd ns "$PEER" inetd 9999 "$PROGRAM" --inetd
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/inetd.out"
+    scrape >"$BATS_TEST_TMPDIR/same"
+    run netns <"$BATS_TEST_TMPDIR/same"
+    assert_output same
+    expect_value "$(taken same)" 10 port_total
+    wait_until 5 is_gone "$STARTED_PID"
+
+    # The figures are those of the namespace that the program is in, by either source.
+    local source
+    for source in sock_diag procfs; do
+        start inetd ns "$PEER" inetd 9999 "${OTHER[@]}" "$PROGRAM" --inetd --source="$source"
+        wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/inetd.out"
+        scrape >"$BATS_TEST_TMPDIR/other"
+        run netns <"$BATS_TEST_TMPDIR/other"
+        assert_output other
+        expect_value "$(taken other)" 28232 port_total
+        expect_value "$(taken other)" 0 port_used
+        wait_until 5 is_gone "$STARTED_PID"
+    done
+}
+
+@test "netns: other for sockets that a manager of another namespace listens on" {
+    make_other_namespace
+    start activate ns systemd-socket-activate -E POD_NAME=test-pod -l 127.0.0.1:9999 \
+        "${OTHER[@]}" "$PROGRAM"
+    wait_until 5 ns_listens 9999
+    run netns < <(scrape)
+    assert_output other
+    run netns < <(scrape)
+    assert_output other
+}
