@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
 #
-# usage: deps.sh build|test|lint...
+# usage: deps.sh build|test|lint|bench...
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
@@ -45,6 +45,19 @@ usr/sbin/inetd                      openbsd-inetd
 usr/bin/tcpserver                   ucspi-tcp
 usr/bin/prometheus                  prometheus
 usr/bin/promtool                    prometheus
+'
+bench_needs='
+awk                                 mawk
+gnuplot                             gnuplot-nox
+ip                                  iproute2
+musl-gcc                            musl-tools
+nsenter                             util-linux
+ss                                  iproute2
+valgrind                            valgrind
+wrk                                 wrk
+'
+bench_unpack_needs='
+usr/bin/prometheus-node-exporter    prometheus-node-exporter
 '
 # Is what $1 names there?
 has() {
@@ -121,9 +134,13 @@ for group; do
     build) packages="$packages $(missing "$build_needs")" ;;
     test)
         packages="$packages $(missing "$test_needs")"
-        to_unpack=$(missing "$unpack_needs")
+        to_unpack="$to_unpack $(missing "$unpack_needs")"
         ;;
     lint) packages="$packages $(missing "$lint_needs")" ;;
+    bench)
+        packages="$packages $(missing "$bench_needs")"
+        to_unpack="$to_unpack $(missing "$bench_unpack_needs")"
+        ;;
     *)
         echo "deps.sh: install for $group: no such group" >&2
         exit 2
