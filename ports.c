@@ -334,7 +334,7 @@ read_pool(int procfd, struct usage_pool *pool, const char **ret_object)
 	int r;
 
 	*ret_object = RANGE_FILE;
-	n = read_small(procfd, RANGE_FILE, buf, sizeof(buf));
+	n = read_small(procfd, RANGE_FILE, buf, SMALL_FILE);
 	if (n < 0)
 		return (int)n;
 	r = procnet_parse_range(buf, (size_t)n, &first, &last);
@@ -343,7 +343,10 @@ read_pool(int procfd, struct usage_pool *pool, const char **ret_object)
 	usage_pool_fill(pool, first, last);
 
 	*ret_object = RESERVED_FILE;
-	n = read_small(procfd, RESERVED_FILE, buf, sizeof(buf));
+	/* The kernel clears as many bytes as are asked for (proc_sys_call_handler). */
+	n = read_small(procfd, RESERVED_FILE, buf, SMALL_FILE);
+	if (n == -EMSGSIZE)
+		n = read_small(procfd, RESERVED_FILE, buf, sizeof(buf));
 	if (n < 0)
 		return (int)n;
 	return procnet_parse_reserved(pool, buf, (size_t)n);

@@ -140,6 +140,18 @@ WANTED
     assert_output --partial "Cannot assign requested address"
 }
 
+@test "a list of reserved ports of any length is read whole" {
+    # Every other port from 20001 on: six bytes each, so that these end before, at and behind a page.
+    local count
+    for count in 681 682 683 684 1365 1366 2730 2731 2732 10000 20000; do
+        ns_sysctl ip_local_port_range "1024 65535"
+        # In one write, because each replaces the list.
+        seq -s, 20001 2 $((20001 + 2 * (count - 1))) |
+            ns dd bs=1M iflag=fullblock status=none of=/proc/sys/net/ipv4/ip_local_reserved_ports
+        expect_value "$(ns "$PROGRAM" --print)" "$count" port_reserved
+    done
+}
+
 # opened_files: which tables a scan opens.
 opened_files() {
     ns strace -f -e trace=openat -o "$BATS_TEST_TMPDIR/trace" "$PROGRAM" --print --source=procfs >/dev/null
