@@ -98,14 +98,15 @@ expect_agreement() {
 
 @test "the sources agree: many sockets, more than one part of a dump or of a table brings" {
     ns_sysctl ip_local_port_range "20000 59999"
-    hold "listen :: 5000" "1500 x connect 127.0.0.1 5000" "1500 x connect ::1 5000" "700 x time-wait 127.0.0.2 5000" \
-        "700 x bind-udp 127.0.0.1 0" "700 x bind-udp ::1 0" "300 x listen 127.0.0.1 0"
+    # With fewer than 4,096 descriptors, which is what some machines allow.
+    hold "listen :: 5000" "600 x connect 127.0.0.1 5000" "600 x connect ::1 5000" "700 x time-wait 127.0.0.2 5000" \
+        "400 x bind-udp 127.0.0.1 0" "400 x bind-udp ::1 0" "200 x listen 127.0.0.1 0"
     compare_sources "$PROGRAM"
     expect_agreement
-    expect_value "$(taken sock_diag)" 3000 port_sockets 'protocol="tcp",state="established"'
+    expect_value "$(taken sock_diag)" 1200 port_sockets 'protocol="tcp",state="established"'
     expect_value "$(taken sock_diag)" 700 port_sockets 'protocol="tcp",state="time_wait"'
-    expect_value "$(taken sock_diag)" 1400 port_sockets 'protocol="udp",state="close"'
-    expect_value "$(taken sock_diag)" 300 port_blocked
+    expect_value "$(taken sock_diag)" 800 port_sockets 'protocol="udp",state="close"'
+    expect_value "$(taken sock_diag)" 200 port_blocked
 }
 
 @test "the sources differ by bound, unconnected sockets alone" {
