@@ -176,6 +176,8 @@ walk_message(enum usage_protocol protocol, unsigned type, const uint8_t *at, siz
 	if (len < 4)
 		return -EBADMSG;
 	error = (int)read_32(at);
+	if (error < -4095) /* the kernel has no such error */
+		return -EBADMSG;
 	if (error < 0)
 		return error;
 	return type == TYPE_DONE ? 1 : -EBADMSG;
