@@ -86,6 +86,18 @@ static const char *const netns_names[] = {
 	[LISTEN_NETNS_OTHER] = "other",
 };
 
+/* What an operator may not have meant, though the figures are right. */
+static void
+log_oddities(const struct ports_report *report, enum listen_netns netns)
+{
+	if (report->sock_diag_error < 0)
+		log_message_once("read sock_diag: %s: reading procfs instead",
+			describe_error(report->sock_diag_error));
+	if (netns == LISTEN_NETNS_OTHER)
+		log_message_once("measure network namespace: not the one that the "
+				 "client connected to");
+}
+
 /*
  * Scan and render. Returns 0, or -errno after appending what went wrong to `reason`; the
  * content is unusable then.
@@ -95,13 +107,14 @@ scrape(const struct options *options, const struct job *job,
 	enum exposition_format format, struct buf *content, struct buf *reason)
 {
 	static struct ports_report report;
+	enum listen_netns netns = listen_compare_netns(job->in);
 	struct exposition_outcome outcomes[SUPERVISOR_OUTCOMES];
 	struct exposition_scrape all = {
 		.report = &report,
 		.pod_name = options->pod_name,
 		.version = VERSION,
 		.launcher = job->launcher,
-		.netns = netns_names[listen_compare_netns(job->in)],
+		.netns = netns_names[netns],
 		.top_destinations = options->top_destinations,
 		.outcomes = outcomes,
 		.outcome_count = job->supervised ? SUPERVISOR_OUTCOMES : 0,
@@ -114,9 +127,7 @@ scrape(const struct options *options, const struct job *job,
 		buf_printf(reason, "read %s: %s", object, describe_error(r));
 		return r;
 	}
-	if (report.sock_diag_error < 0)
-		log_message_once("read sock_diag: %s: reading procfs instead",
-			describe_error(report.sock_diag_error));
+	log_oddities(&report, netns);
 	for (int i = 0; i < SUPERVISOR_OUTCOMES; i++)
 		outcomes[i] = (struct exposition_outcome){
 			supervisor_outcome_names[i],
