@@ -12,6 +12,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share/metrics-sidecar
+MANDIR ?= $(PREFIX)/share/man
+BASHCOMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
 INSTALL ?= install
 FUZZ_S ?= 60
@@ -91,14 +93,14 @@ run:
 	@./$(PROGRAM)
 
 test:
-	@./deps.sh build test
+	@./deps.sh build test deb
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
 	@$(MAKE) --no-print-directory check-headers test-programs
 	@tests/run
 
 deps:
-	@./deps.sh build test lint
+	@./deps.sh build test lint deb
 
 # Every header compiles by itself.
 check-headers:
@@ -176,26 +178,46 @@ build/bench/rows: bench/rows.c $(MODULES:%=$(BUILD)/%.o)
 	$(LINK) $(OUR_CPPFLAGS) $(CPPFLAGS) -I. -o $@ $^ $(LDLIBS)
 
 UNITS := metrics-sidecar.socket metrics-sidecar@.service \
-	 metrics-sidecar-supervised.socket metrics-sidecar-supervised.service
-INETD := metrics-sidecar.xinetd inetd.conf tcpserver-run
+	 metrics-sidecar-supervised.socket metrics-sidecar-supervised.service \
+	 metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
+INETD := metrics-sidecar.xinetd inetd.conf stunnel.conf
+RUN_SCRIPTS := tcpserver-run tcpsvd-run s6-ipcserver-run
 
-fill_paths = sed 's|@BINDIR@|$(BINDIR)|g'
+# Paths of this installation, and the lines that services share.
+fill_in = sed -e 's|@BINDIR@|$(BINDIR)|g' \
+	-e '/^@HARDENING@$$/r systemd/hardening.conf' -e '/^@HARDENING@$$/d' \
+	-e '/^@SUPERVISOR@$$/r systemd/supervisor.conf' -e '/^@SUPERVISOR@$$/d'
 
 install: all
-	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDUNITDIR)' '$(DESTDIR)$(DATADIR)/inetd'
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDUNITDIR)' '$(DESTDIR)$(DATADIR)/inetd' \
+		'$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(MANDIR)/man8' '$(DESTDIR)$(BASHCOMPLETIONDIR)'
 	$(INSTALL) -m 755 $(PROGRAM) '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
 	for unit in $(UNITS); do \
-		$(fill_paths) systemd/$$unit > '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit || exit 1; \
+		$(fill_in) systemd/$$unit > '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit || exit 1; \
 	done
-	for file in $(INETD); do \
-		$(fill_paths) inetd/$$file > '$(DESTDIR)$(DATADIR)/inetd'/$$file || exit 1; \
+	for file in $(INETD) $(RUN_SCRIPTS); do \
+		$(fill_in) inetd/$$file > '$(DESTDIR)$(DATADIR)/inetd'/$$file || exit 1; \
 	done
-	chmod 755 '$(DESTDIR)$(DATADIR)/inetd/tcpserver-run'
+	cd '$(DESTDIR)$(DATADIR)/inetd' && chmod 755 $(RUN_SCRIPTS)
+	$(INSTALL) -m 644 systemd/open-to-network.conf '$(DESTDIR)$(DATADIR)/systemd'
+	$(INSTALL) -m 644 $(PROGRAM).8 '$(DESTDIR)$(MANDIR)/man8'
+	$(INSTALL) -m 644 $(PROGRAM).bash '$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)'
 
 uninstall:
-	rm -f '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
+	rm -f '$(DESTDIR)$(BINDIR)/$(PROGRAM)' '$(DESTDIR)$(MANDIR)/man8/$(PROGRAM).8' \
+		'$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)'
 	cd '$(DESTDIR)$(SYSTEMDUNITDIR)' && rm -f $(UNITS)
 	rm -rf '$(DESTDIR)$(DATADIR)'
+
+# In a copy, because building a package leaves traces, and without what this make was told.
+.PHONY: deb
+deb:
+	@./deps.sh build deb
+	rm -rf build/deb
+	mkdir -p build/deb/source
+	tar --exclude=./build --exclude=./.git --exclude=./$(PROGRAM) -cf - . | tar -C build/deb/source -xf -
+	cd build/deb/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -us -uc
+	lintian --allow-root --fail-on error --tag-display-limit 0 build/deb/*.changes
 
 clean:
 	rm -rf build $(PROGRAM)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
 #
-# usage: deps.sh build|test|lint|bench...
+# usage: deps.sh build|test|lint|deb|bench...
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
@@ -10,6 +10,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 unpacked=build/unpacked
+machine=$unpacked/machine.tar
 
 # What to look for, then the package that has it. A name is a command, <...> a header, /... a file.
 build_needs='
@@ -25,8 +26,10 @@ bats                                bats
 cmp                                 diffutils
 curl                                curl
 ip                                  iproute2
+mandoc                              mandoc
 musl-gcc                            musl-tools
 nsenter                             util-linux
+openssl                             openssl
 ps                                  procps
 strace                              strace
 systemd-socket-activate             systemd
@@ -38,11 +41,25 @@ cppcheck                            cppcheck
 gcc                                 gcc
 shellcheck                          shellcheck
 '
+deb_needs='
+dh                                  debhelper
+/usr/share/doc/build-essential      build-essential
+dpkg-buildpackage                   dpkg-dev
+lintian                             lintian
+'
+# For a machine with a service manager of its own, which only root can start.
+machine_needs='
+mmdebstrap                          mmdebstrap
+systemd-nspawn                      systemd-container
+'
 # Commands below build/unpacked, and the packages they are taken from.
 unpack_needs='
 usr/sbin/xinetd                     xinetd
 usr/sbin/inetd                      openbsd-inetd
 usr/bin/tcpserver                   ucspi-tcp
+usr/bin/tcpsvd                      ipsvd
+usr/bin/s6-ipcserver                s6
+usr/bin/stunnel4                    stunnel4
 usr/bin/prometheus                  prometheus
 usr/bin/promtool                    prometheus
 '
@@ -127,6 +144,21 @@ unpack_packages() {
     [ -z "${libraries:-}" ] || install_packages $libraries
 }
 
+# The file system of that machine: a small Debian, from where this one's packages come from.
+make_machine() {
+    echo "deps.sh: making $1" >&2
+    set -- "$1"
+    for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+        [ ! -s "$list" ] || set -- "$@" "$list"
+    done
+    # shellcheck disable=SC1091 # not ours
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    target=$1
+    shift
+    mkdir -p "$unpacked"
+    mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,man-db "$suite" "$target" "$@" >&2
+}
+
 packages=
 to_unpack=
 for group; do
@@ -135,8 +167,13 @@ for group; do
     test)
         packages="$packages $(missing "$test_needs")"
         to_unpack="$to_unpack $(missing "$unpack_needs")"
+        [ "$(id -u)" != 0 ] || [ -e "$machine" ] || {
+            packages="$packages $(missing "$machine_needs")"
+            to_make=$machine
+        }
         ;;
     lint) packages="$packages $(missing "$lint_needs")" ;;
+    deb) packages="$packages $(missing "$deb_needs")" ;;
     bench)
         packages="$packages $(missing "$bench_needs")"
         to_unpack="$to_unpack $(missing "$bench_unpack_needs")"
@@ -148,7 +185,7 @@ for group; do
     esac
 done
 # shellcheck disable=SC2086 # lists of words
-set -- $packages $to_unpack
+set -- $packages $to_unpack ${to_make:-}
 [ $# -gt 0 ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "deps.sh: no apt-get here; missing, by their Debian names: $*" >&2
@@ -160,4 +197,5 @@ set -- $packages
 # shellcheck disable=SC2086
 set -- $to_unpack
 [ $# -eq 0 ] || unpack_packages "$@"
+[ -z "${to_make:-}" ] || make_machine "$to_make" || echo "deps.sh: make $to_make: failed" >&2
 exit 0
