@@ -8,7 +8,8 @@ load helpers
 build() {
     if [ ! -d "$BATS_FILE_TMPDIR/source" ]; then
         mkdir "$BATS_FILE_TMPDIR/source"
-        cp -r "$ROOT"/*.c "$ROOT"/*.h "$ROOT/Makefile" "$ROOT/systemd" "$ROOT/inetd" "$BATS_FILE_TMPDIR/source"
+        cp -r "$ROOT"/*.c "$ROOT"/*.h "$ROOT/Makefile" "$ROOT/systemd" "$ROOT/inetd" \
+            "$ROOT/metrics-sidecar.8" "$ROOT/metrics-sidecar.bash" "$BATS_FILE_TMPDIR/source"
     fi
     # The variables of the make that runs the tests are not meant for this one.
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$BATS_FILE_TMPDIR/source" "$@"
@@ -79,21 +80,86 @@ build() {
     assert_success
     run bash -c 'cd "$1" && find . -type f | sort' bash "$BATS_TEST_TMPDIR/root"
     assert_output "./opt/ms/bin/metrics-sidecar
+./opt/ms/lib/systemd/system/metrics-sidecar-netns@.service
+./opt/ms/lib/systemd/system/metrics-sidecar-netns@.socket
 ./opt/ms/lib/systemd/system/metrics-sidecar-supervised.service
 ./opt/ms/lib/systemd/system/metrics-sidecar-supervised.socket
 ./opt/ms/lib/systemd/system/metrics-sidecar.socket
 ./opt/ms/lib/systemd/system/metrics-sidecar@.service
+./opt/ms/share/bash-completion/completions/metrics-sidecar
+./opt/ms/share/man/man8/metrics-sidecar.8
 ./opt/ms/share/metrics-sidecar/inetd/inetd.conf
 ./opt/ms/share/metrics-sidecar/inetd/metrics-sidecar.xinetd
-./opt/ms/share/metrics-sidecar/inetd/tcpserver-run"
-    run grep -rL '/opt/ms/bin/metrics-sidecar' "$BATS_TEST_TMPDIR/root/opt/ms/share"
+./opt/ms/share/metrics-sidecar/inetd/s6-ipcserver-run
+./opt/ms/share/metrics-sidecar/inetd/stunnel.conf
+./opt/ms/share/metrics-sidecar/inetd/tcpserver-run
+./opt/ms/share/metrics-sidecar/inetd/tcpsvd-run
+./opt/ms/share/metrics-sidecar/systemd/open-to-network.conf"
+    # Nothing of inetd/ is forgotten, and every path is filled in.
+    diff <(ls "$ROOT/inetd") <(ls "$BATS_TEST_TMPDIR/root/opt/ms/share/metrics-sidecar/inetd")
+    run grep -rL '/opt/ms/bin/metrics-sidecar' "$BATS_TEST_TMPDIR"/root/opt/ms/share/metrics-sidecar/inetd \
+        "$BATS_TEST_TMPDIR"/root/opt/ms/lib/systemd/system --include='*-run' --include='*.*d' --include='*.conf' --include='*.service'
     assert_output ""
-    run grep -r '@BINDIR@' "$BATS_TEST_TMPDIR/root"
-    assert_failure
+    run grep -rE "@[A-Z]+@|$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/root/opt/ms/lib" "$BATS_TEST_TMPDIR/root/opt/ms/share"
+    assert_failure 1
+    run find "$BATS_TEST_TMPDIR/root" -name '*-run' -not -perm 755
+    assert_output ""
     run build uninstall DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/opt/ms
     assert_success
     run find "$BATS_TEST_TMPDIR/root" -type f
     assert_output ""
+}
+
+@test "another SYSTEMDUNITDIR, MANDIR and BASHCOMPLETIONDIR" {
+    local target=$BATS_TEST_TMPDIR/root
+    run build install DESTDIR="$target" PREFIX=/usr SYSTEMDUNITDIR=/etc/u MANDIR=/m BASHCOMPLETIONDIR=/b
+    assert_success
+    [ -e "$target/etc/u/metrics-sidecar.socket" ]
+    [ -e "$target/m/man8/metrics-sidecar.8" ]
+    [ -e "$target/b/metrics-sidecar" ]
+    [ ! -e "$target/usr/lib" ]
+}
+
+# complete WORD...: what bash offers for the last one.
+complete_words() {
+    # shellcheck disable=SC2016 # of the inner shell
+    PATH="$ROOT:$PATH" bash -c 'source "$0"; compopt() { :; }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        _metrics_sidecar metrics-sidecar; printf "%s\n" "${COMPREPLY[@]}"' "$ROOT/metrics-sidecar.bash" "$@"
+}
+
+@test "bash completes every option of --help, and the sources" {
+    local option
+    run complete_words metrics-sidecar --top
+    assert_output --top-destinations=
+    run complete_words metrics-sidecar ""
+    for option in $("$PROGRAM" --help | grep -oE -- '^ +--[a-z.-]+=?'); do
+        assert_line -- "$option"
+    done
+    assert_line -- --print
+    # As readline splits them.
+    run complete_words metrics-sidecar --source = s
+    assert_output sock_diag
+    run complete_words metrics-sidecar --source =
+    run "$PROGRAM" --source="${lines[0]}" --print
+    assert_success
+    # The same list as the program's.
+    run bash -c '"$1" --source=x 2>&1 | sed "s/.*not one of //; s/,//g"' bash "$PROGRAM"
+    assert_output "$(complete_words metrics-sidecar --source = | tr '\n' ' ' | sed 's/ $//')"
+    run complete_words metrics-sidecar --path.procfs = /pro
+    assert_output /proc
+    run complete_words metrics-sidecar --print --vers
+    assert_output --version
+    run complete_words metrics-sidecar --pod-name = x
+    assert_output ""
+}
+
+@test "the versions of the Makefile, of the package and of CHANGELOG.md are one" {
+    local version
+    version=$(sed -n 's/^VERSION := //p' "$ROOT/Makefile")
+    run sed -n '1s/^metrics-sidecar (\(.*\)) .*/\1/p' "$ROOT/debian/changelog"
+    assert_output "$version"
+    run sed -n '0,/^## /s/^## \([0-9.]*\).*/\1/p' "$ROOT/CHANGELOG.md"
+    assert_output "$version"
 }
 
 @test "each header compiles by itself, and a broken one is noticed" {

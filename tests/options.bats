@@ -152,13 +152,33 @@ OPTIONS
     assert_output "metrics-sidecar: write metrics: No space left on device"
 }
 
-@test "README and --help name every option, variable and metric" {
-    local word
-    for word in $("$PROGRAM" --help | grep -oE -- '--[a-z.-]+|(METRICS_SIDECAR|POD)_[A-Z_]+'); do
-        grep -qF -- "$word" "$ROOT/README.md" || fail "README does not name $word"
+# assert_named WORD FILE...
+assert_named() {
+    local file
+    for file in "${@:2}"; do
+        grep -qF -- "$1" "$file" || fail "$(basename "$file") does not name $1"
+    done
+}
+
+@test "README and the manual page name every option, variable and metric of the program" {
+    local word manual=$BATS_TEST_TMPDIR/manual
+    mandoc -T ascii "$ROOT/metrics-sidecar.8" | col -b >"$manual"
+    # Of the source, lest one be missing everywhere.
+    for word in $(sed -nE 's/^\t\{ "([a-z.-]+)".*/--\1/p' "$ROOT/options.c") \
+        $(grep -oE '"(METRICS_SIDECAR|POD)_[A-Z_]+"' "$ROOT/options.c" | tr -d '"'); do
+        assert_named "$word" "$ROOT/README.md" "$manual" <("$PROGRAM" --help)
     done
     start_server --top-destinations=1
     for word in $(scrape | sed -nE 's/^# TYPE ([a-z_]+) .*/\1/p'); do
-        grep -qF -- "\`$word\`" "$ROOT/README.md" || fail "README does not name $word"
+        assert_named "\`$word\`" "$ROOT/README.md"
+        assert_named "$word" "$manual"
     done
+}
+
+@test "mandoc has nothing to say about the manual page" {
+    # But which other manuals this machine has.
+    run bash -c 'mandoc -T lint "$1" 2>/dev/null | grep -v "referenced manual not found"' bash "$ROOT/metrics-sidecar.8"
+    assert_output ""
+    run grep -c '^\.Sh' "$ROOT/metrics-sidecar.8"
+    [ "$output" -ge 12 ]
 }
