@@ -16,6 +16,9 @@ UNITS=$PREFIX_UNDER_TEST/lib/systemd/system
 # A procfs that is not there: each scrape is a 500 with a message. A setting that cannot be used: a message as
 # soon as the process starts, before it knows its client.
 BROKEN=(METRICS_SIDECAR_PROCFS=/nonexistent METRICS_SIDECAR_TIMEOUT=soon)
+# Those with a configuration that is installed: each starts a process for a connection, as nobody.
+SUPER_SERVERS=(xinetd inetd tcpserver tcpsvd s6_ipcserver stunnel)
+CERTIFICATES=$BATS_FILE_TMPDIR/certificates
 
 setup_file() {
     umask 022
@@ -23,6 +26,7 @@ setup_file() {
     chmod a+x "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$(dirname "$BATS_FILE_TMPDIR")"
     make_target install PREFIX="$PREFIX_UNDER_TEST" DESTDIR=
     make_busy_procfs "$PROCFS"
+    make_certificates
     request | METRICS_SIDECAR_PROCFS=$PROCFS "$PROGRAM" --inetd | cat >"$REFERENCE"
     request | env "${BROKEN[@]}" "$PROGRAM" --inetd 2>/dev/null | cat >"$REFERENCE_500"
 }
@@ -31,6 +35,23 @@ setup_file() {
 make_target() {
     env -u BINDIR -u DATADIR -u SYSTEMDUNITDIR make -s -C "$ROOT" "$@" >/dev/null
 }
+
+# make_certificate NAME OPENSSL-ARGUMENT...: it and its key.
+make_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout "$1.key" -out "$1.crt" \
+        "${@:2}" 2>/dev/null
+}
+
+# A server, a client of its authority, and one of another authority of the same name.
+make_certificates() (
+    mkdir "$CERTIFICATES"
+    cd "$CERTIFICATES" || return
+    make_certificate server -subj /CN=server -addext subjectAltName=IP:127.0.0.1
+    make_certificate clients-ca -subj /CN=authority
+    make_certificate client -subj /CN=client -CA clients-ca.crt -CAkey clients-ca.key
+    make_certificate other-ca -subj /CN=authority
+    make_certificate stranger -subj /CN=client -CA other-ca.crt -CAkey other-ca.key
+)
 
 setup() {
     ns_create
@@ -75,7 +96,7 @@ request() {
 
 # ask [ADDRESS [PORT]]: all bytes that a client gets until the other side closes.
 ask() {
-    request | ns "$PEER" talk "${1:-127.0.0.1}" "${2:-9999}" half-close 2>/dev/null
+    request | ns timeout 30 "$PEER" talk "${1:-127.0.0.1}" "${2:-9999}" half-close 2>/dev/null
 }
 
 # --- launchers: launch_X NAME=VALUE... starts X with that in the program's environment
@@ -124,8 +145,11 @@ launch_xinetd() {
 }
 
 launch_xinetd_wait() {
-    sed -E 's/^(\s*wait\s*=) no$/\1 yes/' "$INETD_FILES/metrics-sidecar.xinetd" >"$BATS_TEST_TMPDIR/wait.xinetd"
+    # Nobody is connected yet whom only_from could know: xinetd would start, and refuse, without end.
+    sed -E -e 's/^(\s*wait\s*=) no$/\1 yes/' -e '/^\s*only_from\s/d' "$INETD_FILES/metrics-sidecar.xinetd" \
+        >"$BATS_TEST_TMPDIR/wait.xinetd"
     grep -qE '^\s*wait\s*= yes$' "$BATS_TEST_TMPDIR/wait.xinetd"
+    run ! grep only_from "$BATS_TEST_TMPDIR/wait.xinetd"
     xinetd "$BATS_TEST_TMPDIR/wait.xinetd" "$@"
 }
 
@@ -143,11 +167,73 @@ launch_tcpserver() {
     start launcher ns env "PATH=$UNPACKED/usr/bin:$PATH" "$@" "$INETD_FILES/tcpserver-run"
 }
 
+launch_tcpsvd() {
+    start launcher ns env "PATH=$UNPACKED/usr/bin:$PATH" "$@" "$INETD_FILES/tcpsvd-run"
+}
+
+# The parts of s6 start each other as /usr/bin/s6-..., so there is a /usr/bin that has them.
+launch_s6_ipcserver() {
+    start launcher ns unshare -m sh -c 'mount -t overlay overlay -o "lowerdir=$1:/usr/bin" /usr/bin && shift && exec "$@"' \
+        sh "$UNPACKED/usr/bin" env "SOCKET=$BATS_TEST_TMPDIR/s6" "$@" "$INETD_FILES/s6-ipcserver-run"
+}
+
+launch_stunnel() {
+    local conf=$BATS_TEST_TMPDIR/stunnel.conf
+    sed -E "s|^((cert\|key\|CAfile) = )/etc/metrics-sidecar/|\1$CERTIFICATES/|" "$INETD_FILES/stunnel.conf" >"$conf"
+    assert_equal "$(grep -c " = $CERTIFICATES/" "$conf")" 3
+    run ! grep ' = /etc' "$conf"
+    start launcher ns env "$@" "$UNPACKED/usr/bin/stunnel4" "$conf"
+}
+
 launch() {
     local launcher=$1
     shift
     "launch_$launcher" "$@"
-    wait_until 5 ns_listens 9999
+    wait_until 5 is_up "$launcher"
+}
+
+is_up() {
+    case $1 in
+    # A listening socket is marked so (__SO_ACCEPTCON).
+    s6_ipcserver) grep -q " 00010000 .* $BATS_TEST_TMPDIR/s6\$" "/proc/$NS_PID/net/unix" ;;
+    stunnel) ns_listens 9443 ;;
+    *) ns_listens 9999 ;;
+    esac
+}
+
+# talk_to LAUNCHER [MANNER...]: standard input to its service, to standard output what comes until that closes.
+talk_to() {
+    case $1 in
+    s6_ipcserver) ns timeout 30 "$PEER" talk "$BATS_TEST_TMPDIR/s6" "" "${@:2}" ;;
+    # It never ends before the other side does.
+    stunnel) tls_client -cert "$CERTIFICATES/client.crt" -key "$CERTIFICATES/client.key" ;;
+    *) ns timeout 30 "$PEER" talk 127.0.0.1 9999 "${@:2}" ;;
+    esac 2>/dev/null
+}
+
+# tls_client [OPENSSL-ARGUMENT...]
+tls_client() {
+    ns timeout 30 openssl s_client -quiet -connect 127.0.0.1:9443 -CAfile "$CERTIFICATES/server.crt" \
+        -verify_return_error "$@"
+}
+
+# get LAUNCHER [CURL-ARGUMENT...] PATH: what its service has there, to standard output.
+get() {
+    local url=http://127.0.0.1:9999 how=()
+    case $1 in
+    s6_ipcserver) how=(--unix-socket "$BATS_TEST_TMPDIR/s6") ;;
+    stunnel)
+        url=https://127.0.0.1:9443
+        how=(--cacert "$CERTIFICATES/server.crt" --cert "$CERTIFICATES/client.crt" --key "$CERTIFICATES/client.key")
+        ;;
+    esac
+    ns curl -sS --max-time 20 --noproxy '*' "${how[@]}" "${@:2:$#-2}" "$url${!#}"
+}
+
+assert_serves() {
+    run get "$1" -o /dev/null -w '%{http_code}' /metrics
+    assert_success
+    assert_output 200
 }
 
 # --- what an answer must be
@@ -196,17 +282,17 @@ assert_same_answer() {
     assert_launcher "$@"
 }
 
-# answers LAUNCHER LABEL LOG: the same answer as everywhere; a 500 without a byte of the log, which is in LOG
+# answers LAUNCHER LABEL LOG [NETNS]: the same answer as everywhere; a 500 without a byte of the log, which is in LOG
 # (stderr: the launcher's; syslog: not there); a 200 with the true /proc.
 answers() {
     local answer=$BATS_TEST_TMPDIR/answer
     launch "$1" "METRICS_SIDECAR_PROCFS=$PROCFS"
-    ask >"$answer"
-    assert_same_answer "$answer" "$2"
+    request | talk_to "$1" half-close >"$answer"
+    assert_same_answer "$answer" "$2" "${4:-same}"
     end_namespace
 
     launch "$1" "${BROKEN[@]}"
-    ask >"$answer"
+    request | talk_to "$1" half-close >"$answer"
     assert_whole "$answer"
     cmp "$REFERENCE_500" "$answer"
     assert_logged "$3"
@@ -214,9 +300,11 @@ answers() {
 
     ns_sysctl ip_local_port_range "32768 60999"
     launch "$1" "METRICS_SIDECAR_PORT=9999"
-    run scrape -w '%{http_code}\n'
+    hold "listen 127.0.0.1 40000"
+    run get "$1" -w '%{http_code}\n' /metrics
     assert_line --index 5 'port_total{pod_name="test-pod"} 28232'
     assert_line '200'
+    expect_value "$output" 1 port_blocked
     [ "$(metric "$output" port_used)" -ge 1 ]
 }
 
@@ -297,7 +385,23 @@ assert_logged() {
 }
 
 @test "tcpserver, as installed" {
+    require_root "the script starts the program as nobody"
     answers tcpserver inetd stderr
+}
+
+@test "tcpsvd, as installed" {
+    require_root "the script starts the program as nobody"
+    answers tcpsvd inetd stderr
+}
+
+@test "s6-ipcserver, a UNIX socket, as installed" {
+    require_root "the script starts the program as nobody"
+    answers s6_ipcserver inetd stderr unknown
+}
+
+@test "stunnel, for a client with a certificate, as installed" {
+    require_root "stunnel starts the program as nobody"
+    answers stunnel inetd stderr
 }
 
 @test "--inetd on a pair of pipes" {
@@ -400,6 +504,127 @@ as_inetd() {
         assert_output --partial 'answered 300 of 300,'
         end_namespace
     done
+}
+
+# All at once: a super-server may refuse some, or leave them waiting.
+@test "a burst of 200 connections does not switch the service off" {
+    require_root "they start the program as nobody"
+    local launcher
+    for launcher in "${SUPER_SERVERS[@]}"; do
+        echo "$launcher"
+        launch "$launcher" "METRICS_SIDECAR_PROCFS=$PROCFS"
+        get "$launcher" -s -Z --parallel-immediate --parallel-max 200 -o /dev/null -w '%{http_code}\n' \
+            '/metrics?[1-200]' >"$BATS_TEST_TMPDIR/burst" 2>/dev/null || true
+        assert_equal "$(wc -l <"$BATS_TEST_TMPDIR/burst")" 200
+        grep -qx 200 "$BATS_TEST_TMPDIR/burst"
+        assert_serves "$launcher"
+        end_namespace
+    done
+}
+
+# --- slow clients
+
+# start_slow_client LAUNCHER: half a head, and nothing more; what it gets is in $BATS_TEST_TMPDIR/slow.
+start_slow_client() {
+    printf 'GET /metrics HTTP/1.1\r\nHost:' | talk_to "$1" >"$BATS_TEST_TMPDIR/slow" 3>&- &
+    SLOW_PID=$!
+    STARTED+=("$SLOW_PID")
+}
+
+# serving_pids: the processes in the namespace that serve a connection.
+serving_pids() {
+    local pid
+    for pid in $(ns_pids); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != metrics-sidecar ] || echo "$pid"
+    done
+}
+
+somebody_serves() {
+    [ -n "$(serving_pids)" ]
+}
+
+nobody_serves() {
+    [ -z "$(serving_pids)" ]
+}
+
+@test "a slow client does not outlive its deadline" {
+    require_root "they start the program as nobody"
+    local launcher
+    for launcher in "${SUPER_SERVERS[@]}"; do
+        echo "$launcher"
+        launch "$launcher" "METRICS_SIDECAR_PROCFS=$PROCFS" METRICS_SIDECAR_TIMEOUT=1
+        start_slow_client "$launcher"
+        wait_until 8 is_gone "$SLOW_PID"
+        wait_until 2 nobody_serves
+        run head -n 1 "$BATS_TEST_TMPDIR/slow"
+        assert_output $'HTTP/1.1 408 Request Timeout\r'
+        assert_serves "$launcher"
+        end_namespace
+    done
+}
+
+# --- who may ask, and who answers
+
+@test "the program runs as nobody, without a group of root's" {
+    require_root "they start the program as nobody"
+    local launcher uid gid
+    uid=$(id -u nobody)
+    gid=$(id -g nobody)
+    # Root of a login has more groups than its own.
+    NS_ENTER+=(setpriv --groups 0,4)
+    for launcher in "${SUPER_SERVERS[@]}"; do
+        echo "$launcher"
+        launch "$launcher"
+        start_slow_client "$launcher"
+        wait_until 8 somebody_serves
+        run grep -E '^(Uid|Gid|Groups):' "/proc/$(serving_pids)/status"
+        assert_line --index 0 --regexp "^Uid:(\s$uid){4}$"
+        assert_line --index 1 --regexp "^Gid:(\s$gid){4}$"
+        assert_line --index 2 --regexp "^Groups:\s($gid)?\s*$"
+        end_namespace
+    done
+}
+
+@test "xinetd serves this machine's addresses alone, until only_from says otherwise" {
+    require_root "xinetd starts the program as nobody"
+    local conf=$BATS_TEST_TMPDIR/open.xinetd
+    # Who connects to an address of its own machine comes from that address.
+    ns ip address add 192.0.2.1/32 dev lo
+    launch xinetd
+    run ask 192.0.2.1
+    assert_output ""
+    assert_serves xinetd
+    end_namespace
+
+    sed -E 's/^(\s*only_from\s*=).*/\1 192.0.2.1/' "$INETD_FILES/metrics-sidecar.xinetd" >"$conf"
+    run ! cmp "$INETD_FILES/metrics-sidecar.xinetd" "$conf"
+    xinetd "$conf"
+    wait_until 5 ns_listens 9999
+    run ask 192.0.2.1
+    assert_line --index 0 $'HTTP/1.1 200 OK\r'
+    run ask
+    assert_output ""
+}
+
+@test "stunnel does not start the program for a client without a certificate, or with another authority's" {
+    require_root "stunnel starts the program as nobody"
+    local client
+    # The program would say so as soon as it starts.
+    launch stunnel "${BROKEN[@]}"
+    for client in "" "-cert $CERTIFICATES/stranger.crt -key $CERTIFICATES/stranger.key"; do
+        # shellcheck disable=SC2086 # words
+        request | tls_client $client >"$BATS_TEST_TMPDIR/answer" 2>"$BATS_TEST_TMPDIR/client.err" || true
+        [ ! -s "$BATS_TEST_TMPDIR/answer" ]
+        # It was refused, not missed.
+        grep -q 'SSL alert number' "$BATS_TEST_TMPDIR/client.err"
+    done
+    run cat "$BATS_TEST_TMPDIR/launcher.err"
+    assert_output --partial 'peer did not return a certificate'
+    assert_output --partial 'certificate verify failed'
+    refute_output --partial 'metrics-sidecar:'
+    request | talk_to stunnel >"$BATS_TEST_TMPDIR/answer"
+    cmp "$REFERENCE_500" "$BATS_TEST_TMPDIR/answer"
+    assert_logged stderr
 }
 
 # --- own sockets
