@@ -59,17 +59,19 @@ no_connection_left() {
 
 # in_own_groups COMMAND...: the groups of version 1 are not nspawn's business, and two machines would share theirs.
 in_own_groups() {
-    local hierarchy controllers group
-    if [ ! -e /sys/fs/cgroup/cgroup.procs ]; then
-        while IFS=: read -r hierarchy controllers group; do
-            [ "$hierarchy" != 0 ] || controllers=unified
-            [[ " memory pids unified name=systemd " == *" $controllers "* ]] || continue
-            group=/sys/fs/cgroup/${controllers#name=}$group/metrics-sidecar-test-$BASHPID
-            mkdir -p "$group"
-            echo "$group" >>"$BATS_FILE_TMPDIR/groups"
-            echo "$BASHPID" >"$group/cgroup.procs"
-        done <<<"$(cat /proc/self/cgroup)" # whole, before it changes
-    fi
+    local hierarchy controllers group groups
+    groups=$(cat /proc/self/cgroup) # whole, before it changes
+    [ -e /sys/fs/cgroup/cgroup.procs ] || while IFS=: read -r hierarchy controllers group; do
+        [ "$hierarchy" != 0 ] || controllers=unified
+        [[ " memory pids unified name=systemd " == *" $controllers "* ]] || continue
+        group=/sys/fs/cgroup/${controllers#name=}$group
+        # In a container that has no namespace for them, the names are those of the host.
+        [ -d "$group" ] || exec unshare --cgroup bash -c "$(declare -f in_own_groups); in_own_groups \"\$@\"" bash "$@"
+        group=$group/metrics-sidecar-test-$BASHPID
+        mkdir "$group"
+        echo "$group" >>"$BATS_FILE_TMPDIR/groups"
+        echo "$BASHPID" >"$group/cgroup.procs"
+    done <<<"$groups"
     exec "$@"
 }
 
