@@ -167,10 +167,10 @@ for group; do
     test)
         packages="$packages $(missing "$test_needs")"
         to_unpack="$to_unpack $(missing "$unpack_needs")"
-        [ "$(id -u)" != 0 ] || [ -e "$machine" ] || {
+        if [ "$(id -u)" = 0 ]; then
             packages="$packages $(missing "$machine_needs")"
-            to_make=$machine
-        }
+            [ -e "$machine" ] || to_make=$machine
+        fi
         ;;
     lint) packages="$packages $(missing "$lint_needs")" ;;
     deb) packages="$packages $(missing "$deb_needs")" ;;
