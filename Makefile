@@ -175,13 +175,15 @@ build/bench/crowd build/bench/measure: build/bench/%: bench/%.c
 
 build/bench/rows: bench/rows.c $(MODULES:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
-	$(LINK) $(OUR_CPPFLAGS) $(CPPFLAGS) -I. -o $@ $^ $(LDLIBS)
+	$(LINK) $(OUR_CPPFLAGS) $(CPPFLAGS) -I. -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
 
-UNITS := metrics-sidecar.socket metrics-sidecar@.service \
-	 metrics-sidecar-supervised.socket metrics-sidecar-supervised.service \
-	 metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
+# Without libsystemd only the unit whose connection is standard input is of use.
+UNITS := metrics-sidecar.socket metrics-sidecar@.service
+STAYING_UNITS := metrics-sidecar-supervised.socket metrics-sidecar-supervised.service \
+		 metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
 INETD := metrics-sidecar.xinetd inetd.conf stunnel.conf
 RUN_SCRIPTS := tcpserver-run tcpsvd-run s6-ipcserver-run
+INSTALLED_UNITS := $(UNITS) $(if $(filter 1,$(SYSTEMD)),$(STAYING_UNITS))
 
 # Paths of this installation, and the lines that services share.
 fill_in = sed -e 's|@BINDIR@|$(BINDIR)|g' \
@@ -189,13 +191,15 @@ fill_in = sed -e 's|@BINDIR@|$(BINDIR)|g' \
 	-e '/^@SUPERVISOR@$$/r systemd/supervisor.conf' -e '/^@SUPERVISOR@$$/d'
 
 install: all
+	@case '$(BINDIR)' in *[!A-Za-z0-9/._+-]*) \
+		echo "install to $(BINDIR): units and scripts cannot name such a path" >&2; exit 1 ;; esac
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDUNITDIR)' '$(DESTDIR)$(DATADIR)/inetd' \
 		'$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(MANDIR)/man8' '$(DESTDIR)$(BASHCOMPLETIONDIR)'
 	$(INSTALL) -m 755 $(PROGRAM) '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
-	for unit in $(UNITS); do \
+	umask 022; for unit in $(INSTALLED_UNITS); do \
 		$(fill_in) systemd/$$unit > '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit || exit 1; \
 	done
-	for file in $(INETD) $(RUN_SCRIPTS); do \
+	umask 022; for file in $(INETD) $(RUN_SCRIPTS); do \
 		$(fill_in) inetd/$$file > '$(DESTDIR)$(DATADIR)/inetd'/$$file || exit 1; \
 	done
 	cd '$(DESTDIR)$(DATADIR)/inetd' && chmod 755 $(RUN_SCRIPTS)
@@ -203,11 +207,13 @@ install: all
 	$(INSTALL) -m 644 $(PROGRAM).8 '$(DESTDIR)$(MANDIR)/man8'
 	$(INSTALL) -m 644 $(PROGRAM).bash '$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)'
 
+# Our files by their names; a directory only when nothing else is in it.
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/$(PROGRAM)' '$(DESTDIR)$(MANDIR)/man8/$(PROGRAM).8' \
-		'$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)'
-	cd '$(DESTDIR)$(SYSTEMDUNITDIR)' && rm -f $(UNITS)
-	rm -rf '$(DESTDIR)$(DATADIR)'
+		'$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)' '$(DESTDIR)$(DATADIR)/systemd/open-to-network.conf'
+	for unit in $(UNITS) $(STAYING_UNITS); do rm -f '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit; done
+	for file in $(INETD) $(RUN_SCRIPTS); do rm -f '$(DESTDIR)$(DATADIR)/inetd'/$$file; done
+	rmdir '$(DESTDIR)$(DATADIR)/inetd' '$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(DATADIR)' 2>/dev/null || :
 
 # In a copy, because building a package leaves traces, and without what this make was told.
 .PHONY: deb
@@ -216,7 +222,8 @@ deb:
 	rm -rf build/deb
 	mkdir -p build/deb/source
 	tar --exclude=./build --exclude=./.git --exclude=./$(PROGRAM) -cf - . | tar -C build/deb/source -xf -
-	cd build/deb/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -us -uc
+	cd build/deb/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CFLAGS -u CPPFLAGS -u LDFLAGS -u LDLIBS \
+		-u STATIC -u SYSTEMD -u BINDIR -u DATADIR -u MANDIR -u BASHCOMPLETIONDIR dpkg-buildpackage -b -us -uc
 	lintian --allow-root --fail-on error --tag-display-limit 0 build/deb/*.changes
 
 clean:

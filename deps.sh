@@ -156,7 +156,9 @@ make_machine() {
     target=$1
     shift
     mkdir -p "$unpacked"
-    mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,man-db "$suite" "$target" "$@" >&2
+    rm -f "$target.new"
+    mmdebstrap --quiet --format=tar --variant=minbase --include=systemd,systemd-sysv,iproute2,man-db "$suite" "$target.new" "$@" >&2 &&
+        mv "$target.new" "$target"
 }
 
 packages=

@@ -12,7 +12,8 @@ build() {
             "$ROOT/metrics-sidecar.8" "$ROOT/metrics-sidecar.bash" "$BATS_FILE_TMPDIR/source"
     fi
     # The variables of the make that runs the tests are not meant for this one.
-    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$BATS_FILE_TMPDIR/source" "$@"
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u BINDIR -u DATADIR -u SYSTEMDUNITDIR -u MANDIR -u BASHCOMPLETIONDIR \
+        make -C "$BATS_FILE_TMPDIR/source" "$@"
 }
 
 @test "the builder's flags are kept, and ours are not lost by them" {
@@ -108,6 +109,34 @@ build() {
     assert_success
     run find "$BATS_TEST_TMPDIR/root" -type f
     assert_output ""
+}
+
+@test "uninstall: what is not ours stays; a path that units cannot name is refused; no umask hides what is installed" {
+    local target=$BATS_TEST_TMPDIR/target
+    (umask 077 && build install DESTDIR="$target" PREFIX=/usr >/dev/null)
+    run find "$target" -type f ! -perm -444
+    assert_output ""
+    touch "$target/usr/share/metrics-sidecar/notes" "$target/usr/lib/systemd/system/other.socket"
+    run build uninstall DESTDIR="$target" PREFIX=/usr
+    assert_success
+    run bash -c 'find "$1" -type f -printf "%f\n" | sort' bash "$target"
+    assert_output $'notes\nother.socket'
+    # The environment does not say what is deleted.
+    mkdir "$target/data"
+    touch "$target/data/precious"
+    DATADIR=/data run build uninstall DESTDIR="$target" PREFIX=/usr
+    [ -e "$target/data/precious" ]
+    run build install DESTDIR="$target" PREFIX="/usr/my dir"
+    assert_failure
+    assert_output --partial 'install to /usr/my dir/bin: '
+}
+
+@test "without libsystemd the units that need it are not installed" {
+    local target=$BATS_TEST_TMPDIR/target
+    run build install SYSTEMD=0 DESTDIR="$target" PREFIX=/usr
+    assert_success
+    run ls "$target/usr/lib/systemd/system"
+    assert_output $'metrics-sidecar.socket\nmetrics-sidecar@.service'
 }
 
 @test "another SYSTEMDUNITDIR, MANDIR and BASHCOMPLETIONDIR" {

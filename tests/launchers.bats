@@ -32,7 +32,7 @@ setup_file() {
 
 # make_target TARGET VARIABLE=VALUE...: where files go is for the test alone to say.
 make_target() {
-    env -u BINDIR -u DATADIR -u SYSTEMDUNITDIR make -s -C "$ROOT" "$@" >/dev/null
+    env -u BINDIR -u DATADIR -u SYSTEMDUNITDIR -u MANDIR -u BASHCOMPLETIONDIR make -s -C "$ROOT" "$@" >/dev/null
 }
 
 # make_certificate NAME OPENSSL-ARGUMENT...: it and its key.

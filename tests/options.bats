@@ -171,8 +171,23 @@ assert_named() {
     start_server --top-destinations=1
     for word in $(scrape | sed -nE 's/^# TYPE ([a-z_]+) .*/\1/p'); do
         assert_named "\`$word\`" "$ROOT/README.md"
-        assert_named "$word" "$manual"
+        # As an entry of its own.
+        grep -qE "^\.It (.* )?$word( |$)" "$ROOT/metrics-sidecar.8" || fail "the manual page has no entry $word"
     done
+}
+
+@test "README and the manual page give the ranges of numbers that the program has" {
+    local option range
+    for option in $("$PROGRAM" --help | sed -nE 's/^ +(--[a-z.-]+)=.*/\1/p'); do
+        range=$("$PROGRAM" --print "$option=x" 2>&1 >/dev/null | sed -nE 's/.*not a whole number from ([0-9]+ to [0-9]+)$/\1/p')
+        [ -n "$range" ] || continue
+        grep -qF "\`$option=" "$ROOT/README.md" || fail "README does not name $option"
+        grep -F "\`$option=" "$ROOT/README.md" | grep -qF ", $range" || fail "README: $option is not $range"
+        sed -n "/^\.It Fl -${option#--} /,/^\.It/p" "$ROOT/metrics-sidecar.8" | tr '\n' ' ' | grep -qF " $range" ||
+            fail "manual page: $option is not $range"
+        echo "$option" >>"$BATS_TEST_TMPDIR/numbers"
+    done
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/numbers")" -eq 5 ]
 }
 
 @test "mandoc has nothing to say about the manual page" {

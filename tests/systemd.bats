@@ -8,7 +8,8 @@ load helpers
 
 # systemd-nspawn opens the network namespace by its path; the machine's directory is thrown away.
 setup_file() {
-    require_root "it starts a service manager"
+    # setup() says why.
+    [ "$(id -u)" = 0 ] || return 0
     ns_create
     export NS_PID
     touch "$BATS_FILE_TMPDIR/groups"
@@ -26,6 +27,7 @@ setup_file() {
 }
 
 teardown_file() {
+    [ "$(id -u)" = 0 ] || return 0
     [ -z "${NSPAWN_PID:-}" ] || {
         kill -TERM "$NSPAWN_PID"
         wait_until 10 is_gone "$NSPAWN_PID" || kill -KILL "$NSPAWN_PID"
@@ -38,12 +40,14 @@ teardown_file() {
 }
 
 setup() {
+    require_root "it starts a service manager"
     NS_ENTER=(nsenter -n -t "$NS_PID")
     BEGUN=@$EPOCHREALTIME
 }
 
 # What a test has started or configured is gone for the next one.
 teardown() {
+    [ "$(id -u)" = 0 ] || return 0
     stop_all
     machine systemctl stop metrics-sidecar.socket metrics-sidecar-supervised.socket 'metrics-sidecar-netns@*.socket' \
         'metrics-sidecar*.service' 'system-metrics*.slice'
@@ -79,7 +83,11 @@ in_own_groups() {
 
 # boot: systemd as process 1, in the namespace that NS_PID holds.
 boot() {
-    start machine in_own_groups systemd-nspawn --quiet --register=no --keep-unit --directory="$MACHINE" \
+    local scope=()
+    # With version 2 alone, a manager has to hand the groups over.
+    [ ! -e /sys/fs/cgroup/cgroup.procs ] || [ ! -d /run/systemd/system ] ||
+        scope=(systemd-run --quiet --scope -p Delegate=yes)
+    start machine in_own_groups "${scope[@]}" systemd-nspawn --quiet --register=no --keep-unit --directory="$MACHINE" \
         --network-namespace-path="/proc/$NS_PID/ns/net" --capability=all --system-call-filter=bpf --console=pipe \
         --hostname=test-pod --boot
     NSPAWN_PID=$STARTED_PID
@@ -247,6 +255,8 @@ hang() {
 @test "metrics-sidecar.socket: right figures under every directive" {
     machine systemctl start metrics-sidecar.socket
     assert_right_figures 40000
+    run scrape_port 9999
+    assert_output --partial 'launcher="inetd"'
     wait_until 5 no_instance_left
     assert_nothing_failed
     # Nothing of a scrape is worth a line.
@@ -311,12 +321,14 @@ assert_limit() {
     port_serves 9999
 }
 
-# burst PORT: 600 connections in one second, some that say half a head, some that end then.
+# burst PORT: 600 connections in one second at least, of clients that say half a head, or end then.
 burst() {
-    run ns "$PEER" flood 127.0.0.1 "$1" 600 1
-    assert_output --regexp '^opened (59[0-9]|6[0-9]{2}), failed 0$'
-    run ns "$PEER" flood 127.0.0.1 "$1" 600 1 half-close
-    assert_output --regexp '^opened (59[0-9]|6[0-9]{2}), failed 0$'
+    local manner
+    for manner in '' half-close; do
+        run ns "$PEER" flood 127.0.0.1 "$1" 900 1 "$manner"
+        [[ $output =~ ^opened\ ([0-9]+),\ failed\ 0$ ]]
+        [ "${BASH_REMATCH[1]}" -ge 600 ]
+    done
 }
 
 @test "600 connections in one second leave every socket unit active, and serving" {
@@ -344,8 +356,15 @@ burst() {
     machine systemctl start "$unit"
     port_serves 9999
     run ns curl -sS --max-time 1 http://192.0.2.10:9999/metrics
+    assert_failure 7
+    # On every address, the kernel still keeps others out.
+    drop_in "$unit" '[Socket]' ListenStream= ListenStream=9999
+    machine systemctl restart "$unit"
+    run ns curl -sS --max-time 1 http://192.0.2.10:9999/metrics
     assert_failure 28
+    port_serves 9999
     mkdir -p "$MACHINE/etc/systemd/system/$unit.d"
+    rm "$MACHINE/etc/systemd/system/$unit.d/test.conf"
     machine cp /usr/share/metrics-sidecar/systemd/open-to-network.conf "/etc/systemd/system/$unit.d/"
     machine systemctl daemon-reload
     machine systemctl restart "$unit"
@@ -448,7 +467,7 @@ another_is_active() {
     assert_equal "$(property "$SUPERVISED.service" NRestarts)" 7
 }
 
-@test "supervised: a descriptor limit, a client that hangs and a 404 leave it as it is" {
+@test "supervised: a client that hangs and a 404 leave it as it is" {
     local pid
     machine systemctl start "$SUPERVISED.socket"
     port_serves 9999
@@ -505,24 +524,30 @@ traced() {
 # allowed UNIT: what its filter lets through, and what systemd always does.
 allowed() {
     {
-        grep -h '^SystemCallFilter=' "$MACHINE/lib/systemd/system/$1" | cut -d = -f 2 | tr ' ' '\n'
+        grep -h '^SystemCallFilter=' "$MACHINE/usr/lib/systemd/system/$1" | cut -d = -f 2 | tr ' ' '\n'
         machine systemd-analyze syscall-filter @default | grep -v '#'
         echo execve
     } | tr -d ' ' | sort -u
 }
 
-@test "the filters allow what the program calls, by both sources and with a log that is full" {
+@test "the filters allow what the program calls, by both sources" {
     local source trace=$BATS_TEST_TMPDIR/trace
     # shellcheck disable=SC2016 # of the inner shell
     for source in auto procfs; do
-        printf 'GET /metrics HTTP/1.1\r\n\r\n' | ns strace -f -o "$trace.once.$source" \
-            "$PROGRAM" --inetd --source="$source" >/dev/null
+        printf 'GET /metrics HTTP/1.0\r\n\r\n' | ns strace -f -o "$trace.once.$source" \
+            "$PROGRAM" --inetd --source="$source" >"$trace.answer"
+        grep -q '^HTTP/1.1 200 ' "$trace.answer"
         start launcher ns strace -f -o "$trace.stays.$source" systemd-socket-activate -l 127.0.0.1:9997 \
             -E NOTIFY_SOCKET="$BATS_TEST_TMPDIR/nobody" -E WATCHDOG_USEC=500000 "$PROGRAM" --idle-exit=2 --source="$source"
         wait_until 5 port_serves 9997
         hang 9997
         wait_until 20 is_gone "${STARTED[-2]}"
     done
+    # The trace is one: netlink was asked, files were read.
+    cat "$trace".once.* >"$trace"
+    run traced "$trace"
+    assert_line recvfrom
+    assert_line openat
     run comm -23 <(cat "$trace".once.* >"$trace" && traced "$trace") <(allowed metrics-sidecar@.service)
     assert_output ""
     for unit in metrics-sidecar-supervised.service metrics-sidecar-netns@.service; do
