@@ -48,9 +48,16 @@ ifeq ($(STATIC),0)
 OUR_CFLAGS += -fPIE
 OUR_LDFLAGS += -pie
 else ifneq ($(MUSL),)
-# musl-gcc of Debian makes no static PIE, and does not see the headers of the kernel, which are beside those of glibc.
-OUR_CFLAGS += -fno-pie -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
+# musl-gcc of Debian does not see the headers of the kernel, which are beside those of glibc, and its specs know no static
+# PIE: that is another file to start from, where it is there.
+OUR_CFLAGS += -fPIE -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch)
+MUSL_LIBRARY := $(patsubst %-gnu,/usr/lib/%-musl,$(shell $(CC) -print-multiarch))
+ifneq ($(wildcard $(MUSL_LIBRARY)/rcrt1.o),)
+OUR_LDFLAGS += -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text $(addprefix $(MUSL_LIBRARY)/,rcrt1.o crti.o)
+OUR_LDLIBS := $(MUSL_LIBRARY)/crtn.o
+else
 OUR_LDFLAGS += -static -no-pie
+endif
 else
 OUR_CFLAGS += -fPIE
 OUR_LDFLAGS += -static-pie
@@ -71,7 +78,7 @@ all: $(BUILD)/$(PROGRAM)
 	@cmp -s $(BUILD)/$(PROGRAM) $(PROGRAM) || cp -f $(BUILD)/$(PROGRAM) $(PROGRAM)
 
 $(BUILD)/$(PROGRAM): $(OBJECTS)
-	$(LINK) -o $@ $(OBJECTS) $(LDLIBS)
+	$(LINK) -o $@ $(OBJECTS) $(LDLIBS) $(OUR_LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(COMPILE) -MMD -MP -c -o $@ $<
@@ -124,7 +131,7 @@ lint:
 	done
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/*.bash bench/run
+	shellcheck deps.sh .ci/run tests/run tests/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash
 	shellcheck --shell=bash --external-sources tests/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
