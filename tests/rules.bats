@@ -1,0 +1,257 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What deploy/prometheus/ and docs/runbook.md tell others to use: promtool takes it, it says what it should, and the
+# lists in it agree.
+
+load helpers
+
+PROMTOOL=$UNPACKED/usr/bin/promtool
+DEPLOY=$ROOT/deploy/prometheus
+RUNBOOK=$ROOT/docs/runbook.md
+
+teardown() {
+    stop_all
+}
+
+# The alerts and the recording rules of rules.yaml, a name on each line.
+rules_of_kind() {
+    sed -nE "s/^ +- $1: //p" "$DEPLOY/rules.yaml"
+}
+
+# alert_block NAME: the lines of that alert.
+alert_block() {
+    awk -v first="- alert: $1" '/^ +- (alert|record): / { inside = index($0, first) && $NF == substr(first, 10) } inside' \
+        "$DEPLOY/rules.yaml"
+}
+
+# anchors: of the headings of the runbook, as GitHub makes them.
+anchors() {
+    sed -nE 's/^#+ //p' "$RUNBOOK" | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
+}
+
+@test "promtool check rules takes the rules" {
+    run "$PROMTOOL" check rules "$DEPLOY/rules.yaml"
+    assert_success
+    assert_output --partial "SUCCESS: 10 rules found"
+}
+
+@test "promtool test rules: each alert fires when it should, and only then" {
+    run "$PROMTOOL" test rules "$DEPLOY/rules.test.yaml"
+    assert_success
+    assert_output --partial "SUCCESS"
+}
+
+@test "the rules of the operator are the same" {
+    diff <(sed -n '/^groups:/,$p' "$DEPLOY/rules.yaml") \
+        <(sed -n '/^  groups:/,$p' "$DEPLOY/prometheusrule.yaml" | sed 's/^  //')
+    run sed -n '/^groups:/,$p' "$DEPLOY/rules.yaml"
+    assert_line --partial "- alert:"
+    run grep -v '^ *#' "$DEPLOY/prometheusrule.yaml"
+    assert_line --index 0 "apiVersion: monitoring.coreos.com/v1"
+    assert_line --index 1 "kind: PrometheusRule"
+    assert_line "spec:"
+}
+
+# pod NAME PHASE PORT-NAME ADDRESS: a target with the labels that Kubernetes gives it.
+pod() {
+    local meta=__meta_kubernetes
+    printf '      - targets: ["%s"]\n        labels: { %s }\n' "$4" \
+        "${meta}_namespace: shop, ${meta}_pod_name: $1, ${meta}_pod_phase: $2, ${meta}_pod_container_port_name: $3"
+}
+
+# Debian's Prometheus has no kubernetes_sd_configs, so fixed targets stand in for it.
+pods_instead_of_kubernetes() {
+    {
+        echo "    static_configs:"
+        pod one Running metrics-sidecar 10.0.0.1:9999
+        pod two Succeeded metrics-sidecar 10.0.0.2:9999
+        pod three Failed metrics-sidecar 10.0.0.3:9999
+        pod four Running http 10.0.0.4:8080
+    } >"$BATS_TEST_TMPDIR/pods"
+    sed -e "/^    kubernetes_sd_configs:\$/r $BATS_TEST_TMPDIR/pods" -e '/^    kubernetes_sd_configs:$/d' \
+        -e '/^      - role: pod$/d' "$DEPLOY/scrape.yaml"
+}
+
+@test "promtool check config takes the jobs, pasted into a prometheus.yml that has the rules" {
+    cp "$DEPLOY/rules.yaml" "$BATS_TEST_TMPDIR"
+    {
+        printf 'global: { scrape_interval: 1m }\nrule_files: [ rules.yaml ]\n'
+        pods_instead_of_kubernetes
+    } >"$BATS_TEST_TMPDIR/prometheus.yml"
+    run "$PROMTOOL" check config "$BATS_TEST_TMPDIR/prometheus.yml"
+    assert_success
+    assert_output --partial "SUCCESS: 1 rule files found"
+    assert_output --partial "is valid prometheus config file syntax"
+    # And what stood there before is what the documentation of Prometheus asks for.
+    run grep -A 1 '^    kubernetes_sd_configs:$' "$DEPLOY/scrape.yaml"
+    assert_line --index 1 "      - role: pod"
+}
+
+# targets_of JOB: what is scraped of it, the labels sorted.
+targets_of() {
+    "$PROMTOOL" check service-discovery --timeout=1s "$BATS_TEST_TMPDIR/prometheus.yml" "$1" |
+        awk '/"discoveredLabels"/ { labels = 0 } /"labels": \{$/ { labels = 1; line = ""; next }
+            labels && /\}/ { print line; labels = 0 } labels && !/"__(scheme|metrics_path)__"/ { gsub(/[ ",]/, ""); line = line " " $0 }'
+}
+
+@test "a running pod with a port named metrics-sidecar is scraped, every 15 s, with its namespace and name" {
+    pods_instead_of_kubernetes >"$BATS_TEST_TMPDIR/prometheus.yml"
+    run targets_of metrics-sidecar-pods
+    assert_output " __address__:10.0.0.1:9999 __scrape_interval__:15s __scrape_timeout__:10s instance:10.0.0.1:9999\
+ job:metrics-sidecar-pods namespace:shop pod:one"
+    run targets_of metrics-sidecar-hosts
+    assert_output " __address__:localhost:9999 __scrape_interval__:15s __scrape_timeout__:10s instance:localhost:9999\
+ job:metrics-sidecar-hosts"
+}
+
+@test "the alerts are these six, and each has a severity, a summary, a description, and its section in the runbook" {
+    run rules_of_kind alert
+    assert_output "LocalPortsDestinationHalfUsed
+LocalPortsDestinationNearlyExhausted
+LocalPortsDestinationExhaustedSoon
+LocalPortsPoolMostlyUsed
+LocalPortsBlocked
+LocalPortsSidecarDown"
+    local alert block anchor
+    for alert in $(rules_of_kind alert); do
+        block=$(alert_block "$alert")
+        run echo "$block"
+        assert_line --regexp '^ +for: [0-9]+m$'
+        assert_line --regexp '^ +severity: (warning|critical)$'
+        assert_line --regexp '^ +summary: ".*\{\{ \$labels\.pod_name \}\}.+"$'
+        assert_line --regexp '^ +description: >-$'
+        assert_output --partial '{{ $value | humanize'
+        anchor=$(sed -nE 's|^ +runbook_url: "docs/runbook\.md#(.+)"$|\1|p' <<<"$block")
+        assert_equal "$anchor" "${alert,,}"
+        grep -qx "## $alert" "$RUNBOOK"
+        run anchors
+        assert_line "$anchor"
+    done
+}
+
+@test "every link inside the runbook leads somewhere" {
+    local anchor
+    while read -r anchor; do
+        run anchors
+        assert_line "$anchor"
+    done < <(grep -oE '\]\(#[^)]+\)' "$RUNBOOK" | sed -E 's/^\]\(#//; s/\)$//' | sort -u)
+}
+
+@test "each section of an alert says what it means, how bad it is, where to look, what to do, and when it is over" {
+    local alert
+    for alert in $(rules_of_kind alert); do
+        run awk -v heading="## $alert" '/^## / { inside = $0 == heading } inside' "$RUNBOOK"
+        assert_output --regexp '\*\*Meaning\.\*\*.*\*\*How bad\.\*\*.*\*\*Look\.\*\*.*\*\*Now\.\*\*.*\*\*Tomorrow\.\*\*.*\*\*Over when\*\*'
+    done
+}
+
+@test "the comment on runbook_url makes it an address" {
+    local file command
+    for file in rules.yaml prometheusrule.yaml; do
+        command=$(grep -oE "sed 's\|[^']+'" "$DEPLOY/$file")
+        bash -c "$command \"\$1\"" bash "$DEPLOY/$file" >"$BATS_TEST_TMPDIR/$file"
+        run grep -c 'runbook_url: "https://wiki.example.org/runbook.md#localports' "$BATS_TEST_TMPDIR/$file"
+        assert_output 6
+    done
+    run "$PROMTOOL" check rules "$BATS_TEST_TMPDIR/rules.yaml"
+    assert_success
+}
+
+# tested fires|rests: alerts of rules.test.yaml with a case in which they fire, or in which they do not.
+tested() {
+    awk -v want="$1" '/^ +alertname: / { alert = $2 }
+        /^ +exp_alerts: \[\]$/ { if (want == "rests") print alert; next }
+        /^ +exp_alerts:/ { if (want == "fires") print alert }' "$DEPLOY/rules.test.yaml" | sort -u
+}
+
+@test "every alert has a test in which it fires, and one in which it does not" {
+    assert_equal "$(tested fires)" "$(rules_of_kind alert | sort)"
+    assert_equal "$(tested rests)" "$(rules_of_kind alert | sort)"
+}
+
+# metrics_in_rules: the metrics that expressions ask for: what is left of them without functions, keywords, labels
+# and times.
+metrics_in_rules() {
+    awk '/^ +expr: \|$/ { inside = 1; next } inside && /^ +(for|labels|- [a-z]+): ?|^ *#|^$/ { inside = 0 } inside' \
+        "$DEPLOY/rules.yaml" | sed -E -e 's/(ignoring|group_left|on|by) \([^)]*\)//g' -e 's/\[[0-9a-z]+\]//g' \
+        -e 's/[a-z_]+\(/(/g' | grep -oE '[a-zA-Z_][a-zA-Z0-9_:]*' | grep -vxE 'and|or|unless|bool' | sort -u
+}
+
+# metrics_of_program: what it exposes; what only the supervisor does is in a scrape.
+metrics_of_program() {
+    ns_create
+    start_server --top-destinations=1
+    {
+        ns "$PROGRAM" --print --top-destinations=1
+        scrape
+    } | awk '/^# TYPE / { print $3 }' | sort -u
+}
+
+@test "every metric in the rules is one that the program exposes, or a recording rule, or up" {
+    metrics_of_program >"$BATS_TEST_TMPDIR/program"
+    grep -qx port_total "$BATS_TEST_TMPDIR/program"
+    grep -qx metrics_sidecar_connections_total "$BATS_TEST_TMPDIR/program"
+    run comm -23 <(metrics_in_rules) <({
+        cat "$BATS_TEST_TMPDIR/program"
+        rules_of_kind record
+        echo up
+    } | sort)
+    assert_output ""
+    # The list is not empty, and each recording rule is of use.
+    run metrics_in_rules
+    assert_line port_destination_used_max
+    assert_line up
+    run comm -13 <(metrics_in_rules) <(rules_of_kind record | sort)
+    assert_output ""
+}
+
+@test "every metric in the runbook is one that the program exposes, or a recording rule" {
+    metrics_of_program >"$BATS_TEST_TMPDIR/program"
+    run comm -23 <(grep -oE '\b(port_[a-z_]+|metrics_sidecar_[a-z_]+|pod_name[a-z_]*:[a-z_:]+)' "$RUNBOOK" | sort -u) \
+        <({
+            cat "$BATS_TEST_TMPDIR/program"
+            rules_of_kind record
+        } | sort)
+    assert_output ""
+}
+
+# shell_blocks: the commands of the runbook.
+shell_blocks() {
+    awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$RUNBOOK"
+}
+
+@test "the commands of the runbook are shell, and those for a network namespace work in one" {
+    shell_blocks >"$BATS_TEST_TMPDIR/all"
+    bash -n "$BATS_TEST_TMPDIR/all"
+    ns_create
+    ns_sysctl ip_local_port_range "40000 40999"
+    # Of every kind of socket that a command looks for, one.
+    hold "listen 0.0.0.0 443" "connect 127.0.0.1 443 127.0.0.1 40001" "close-wait 127.0.0.1 443 127.0.0.1 40002" \
+        "time-wait 127.0.0.1 443 127.0.0.1 40003" "listen 127.0.0.1 40004" "bind-udp 127.0.0.1 40005"
+    # What needs a cluster, a node or systemd is left out; nsenter is this test's own, and not every kernel closes
+    # sockets.
+    {
+        echo "set -e -o pipefail"
+        grep -vE '^ *(kubectl|PID=|NS=|systemctl|journalctl|curl|grep -iE) ?|--all-containers' "$BATS_TEST_TMPDIR/all" |
+            sed -e "s/nsenter -t \"\$PID\" -n /${NS_ENTER[*]} -- /" -e 's/^DST=.*/DST=127.0.0.1:443/' -e 's/ -K / /'
+    } >"$BATS_TEST_TMPDIR/script"
+    run grep -cE -- '-- (ss|sysctl|cat) ' "$BATS_TEST_TMPDIR/script"
+    assert_output "$(grep -c nsenter "$BATS_TEST_TMPDIR/all")"
+    bash "$BATS_TEST_TMPDIR/script" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" || {
+        cat "$BATS_TEST_TMPDIR/err" >&2
+        fail "a command failed"
+    }
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/err")" ""
+    run cat "$BATS_TEST_TMPDIR/out"
+    # By destination, by state, by process; the listener; the sysctls.
+    assert_line --regexp '^ +3 127\.0\.0\.1 127\.0\.0\.1:443$'
+    assert_line --regexp '^ +1 CLOSE-WAIT$'
+    assert_line --regexp '^ +1 TIME-WAIT$'
+    assert_line --regexp '^ +2 "peer",pid=[0-9]+$'
+    assert_line --regexp '^LISTEN .*127\.0\.0\.1:40004 .*"peer"'
+    assert_line --regexp '^ +1 127\.0\.0\.1:443$'
+    assert_line "net.ipv4.ip_local_port_range = 10240 65535"
+    assert_line "net.ipv4.tcp_tw_reuse = 1"
+    # The pool is the one that the commands made: 55296 ports, 92 of them reserved.
+    expect_value "$(ns "$PROGRAM" --print)" 55204 port_total
+}
