@@ -131,8 +131,8 @@ lint:
 	done
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash
-	shellcheck --shell=bash --external-sources tests/*.bats
+	shellcheck deps.sh .ci/run tests/run tests/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
+	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
 FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
@@ -221,6 +221,22 @@ uninstall:
 	for unit in $(UNITS) $(STAYING_UNITS); do rm -f '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit; done
 	for file in $(INETD) $(RUN_SCRIPTS); do rm -f '$(DESTDIR)$(DATADIR)/inetd'/$$file; done
 	rmdir '$(DESTDIR)$(DATADIR)/inetd' '$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(DATADIR)' 2>/dev/null || :
+
+# By whichever engine runs here; ARCH=arm64 builds for another architecture, with a compiler instead of emulation.
+IMAGE ?= $(PROGRAM):$(VERSION)
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+ENGINE_FLAGS ?=
+MACHINE_ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
+.PHONY: image test-pods
+image:
+	$(ENGINE) build $(if $(ARCH),--platform linux/$(ARCH)) --build-arg BUILDPLATFORM=linux/$(MACHINE_ARCH) \
+		--build-arg VERSION=$(VERSION) $(ENGINE_FLAGS) -t $(IMAGE) .
+
+# Pods by podman, for which kubectl must be there; not a part of `make test`.
+test-pods:
+	@./deps.sh build test pods
+	@$(MAKE) --no-print-directory test-programs
+	@tests/run tests/pods/pods.bats
 
 # In a copy, because building a package leaves traces, and without what this make was told.
 .PHONY: deb

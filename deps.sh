@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
 #
-# usage: deps.sh build|test|lint|deb|bench...
+# usage: deps.sh build|test|lint|deb|pods|bench...
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
@@ -51,6 +51,16 @@ lintian                             lintian
 machine_needs='
 mmdebstrap                          mmdebstrap
 systemd-nspawn                      systemd-container
+'
+pods_needs='
+/usr/bin/catatonit                  catatonit
+/usr/bin/qemu-aarch64-static        qemu-user-static
+buildah                             buildah
+conmon                              conmon
+iptables                            iptables
+newuidmap                           uidmap
+podman                              podman
+runc                                runc
 '
 # Commands below build/unpacked, and the packages they are taken from.
 unpack_needs='
@@ -176,6 +186,7 @@ for group; do
         ;;
     lint) packages="$packages $(missing "$lint_needs")" ;;
     deb) packages="$packages $(missing "$deb_needs")" ;;
+    pods) packages="$packages $(missing "$pods_needs")" ;;
     bench)
         packages="$packages $(missing "$bench_needs")"
         to_unpack="$to_unpack $(missing "$bench_unpack_needs")"

@@ -5,7 +5,7 @@
 bats_load_library bats-support
 bats_load_library bats-assert
 
-ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PROGRAM=$ROOT/metrics-sidecar
 STATIC_PROGRAM=$ROOT/build/static-systemd0/metrics-sidecar
 PEER=$ROOT/build/tests/peer
