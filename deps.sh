@@ -26,6 +26,7 @@ bats                                bats
 cmp                                 diffutils
 curl                                curl
 ip                                  iproute2
+jq                                  jq
 mandoc                              mandoc
 musl-gcc                            musl-tools
 nsenter                             util-linux
