@@ -235,7 +235,7 @@ image:
 # Pods by podman, for which kubectl must be there; not a part of `make test`.
 test-pods:
 	@./deps.sh build test pods
-	@$(MAKE) --no-print-directory test-programs
+	@$(MAKE) --no-print-directory test-programs build/bench/crowd
 	@tests/run tests/pods/pods.bats
 
 # In a copy, because building a package leaves traces, and without what this make was told.

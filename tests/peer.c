@@ -13,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -865,6 +867,23 @@ idle(char *argv[])
 	return 0;
 }
 
+/* unmount PID PATH: in the mount namespace of that process, which may lack a umount(8).
+ */
+static int
+unmount(char *argv[])
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/mnt", argv[0]);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+		err(1, "enter %s", path);
+	if (umount2(argv[1], MNT_DETACH) < 0)
+		err(1, "unmount %s", argv[1]);
+	return 0;
+}
+
 /* socketpair COMMAND...: run it with an unnamed socketpair as standard input. */
 static int
 run_on_socketpair(char *argv[])
@@ -1008,6 +1027,7 @@ static const struct {
 	{ "feed", 2, feed },
 	{ "scrape", 4, scrape },
 	{ "flood", 4, flood },
+	{ "unmount", 2, unmount },
 	{ "idle", 3, idle },
 	{ "socketpair", 1, run_on_socketpair },
 	{ "inetd", 2, run_as_inetd },

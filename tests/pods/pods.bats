@@ -12,13 +12,15 @@ setup_file() {
     # runc can raise no limit that this machine does not have.
     cat >"$CONTAINERS_CONF" <<'CONF'
 [containers]
+log_driver = "k8s-file"
 default_ulimits = ["nofile=4096:4096", "nproc=8192:8192"]
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 CONF
-    engine import -q --change 'CMD ["bash"]' "$UNPACKED/machine.tar" docker.io/library/debian:bookworm-slim
+    # As the image of that name has it.
+    engine import -q --change 'CMD ["bash"]' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$UNPACKED/machine.tar" docker.io/library/debian:bookworm-slim
     git -C "$ROOT" ls-files -z --cached | tar -C "$ROOT" --null -T - -cf - |
         { mkdir "$BATS_FILE_TMPDIR/source" && tar -C "$BATS_FILE_TMPDIR/source" -xf -; }
     build_image --no-cache
@@ -37,8 +39,10 @@ setup() {
 teardown() {
     [ "$(id -u)" = 0 ] || return 0
     stop_all
+    [ -z "${STOPPED:-}" ] || kill -CONT "$STOPPED"
     engine pod rm -af -t 0
-    engine rm -af -t 0
+    # One whose network another shares goes in the second round.
+    engine rm -af -t 0 || engine rm -af -t 0
 }
 
 engine() {
@@ -134,4 +138,285 @@ assert_one_file() {
     [ "$ms" -lt 1000 ]
     run engine inspect -f '{{.State.ExitCode}}' one
     assert_output 0
+}
+
+# --- the manifests
+
+# render [SED-EXPRESSION...]: the example as kubectl does it, with the image of this test.
+render() {
+    kubectl kustomize "$ROOT/deploy/kubernetes/example" >"$BATS_TEST_TMPDIR/rendered.yaml"
+    sed "s|image: metrics-sidecar:.*|image: $IMAGE|; $1" "$BATS_TEST_TMPDIR/rendered.yaml" >"$BATS_TEST_TMPDIR/pod.yaml"
+    grep -q "image: $IMAGE" "$BATS_TEST_TMPDIR/pod.yaml"
+}
+
+# In a namespace of the test's own, so that bridges and forwarded ports never touch the machine's.
+# Where the working directory has one of an image's name, podman would build it.
+play() {
+    cd "$BATS_TEST_TMPDIR" || return
+    ns podman --root "$STORE/root" --runroot "$STORE/run" kube play --network bridge "$@" "$BATS_TEST_TMPDIR/pod.yaml"
+}
+
+# As this version of podman calls it.
+find_pod() {
+    POD=$(engine pod ps --format '{{.Name}}')
+    SHOP=$POD-shop
+    SIDECAR=$POD-metrics-sidecar
+}
+
+shop_says() {
+    engine logs "$SHOP" 2>&1 | grep -q "$1"
+}
+
+@test "kube play of the rendered example: limits, the pod's name, and the figures of a shop that leaks until connect() fails" {
+    local answer used
+    ns_create
+    render 's/value: "100"/value: "5"/'
+    play
+    find_pod
+    wait_until 10 pod_serves "$SIDECAR"
+    run engine inspect -f '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuPeriod}} {{.HostConfig.ReadonlyRootfs}}' "$SIDECAR"
+    assert_output '134217728 25000 100000 true'
+    # Through the port of the pod.
+    run ns curl -sS --max-time 10 http://127.0.0.1:9999/metrics
+    assert_line "port_total{pod_name=\"$POD\"} 28232"
+    in_pod "$SHOP" sh -c 'echo 40000 40199 > /proc/sys/net/ipv4/ip_local_port_range'
+    wait_until 30 shop_says 'connect: Cannot assign requested address'
+    answer=$(scrape_pod "$SIDECAR")
+    assert_metric "$answer" "$POD" 200 port_total
+    assert_metric "$answer" "$POD" 200 port_used
+    assert_metric "$answer" "$POD" 200 port_destination_used_max
+    assert_metric "$answer" "$POD" 0 port_blocked
+    # What the shop says it has opened, less those of before, with ports outside this range.
+    used=$(engine logs "$SHOP" | sed -n 's/^connections: //p' | tail -n 1)
+    in_pod "$SHOP" sh -c 'echo 1024 65000 > /proc/sys/net/ipv4/ip_local_port_range'
+    # Both ends, since the other end's port is now of the pool, too, and that of this scrape.
+    run scrape_pod "$SIDECAR"
+    [ "$(metric "${output//pod_name=\"$POD\"/pod_name=\"test-pod\"}" port_destination_used_max)" -ge "$used" ]
+}
+
+# as_json FILE: the workloads of a rendered file, without a cluster.
+as_json() {
+    kubectl label --local -f "$1" as=json -o json | jq -s 'map((.items? // [.])[] | select(.spec.template))'
+}
+
+# assert_restricted JSON: what the restricted profile of the Pod Security Standards demands of a pod.
+assert_restricted() {
+    run jq -r '[.[] | .spec.template.spec | . as $pod | (.containers + (.initContainers // []))[] | {
+            name,
+            escalates: (.securityContext.allowPrivilegeEscalation != false),
+            privileged: (.securityContext.privileged == true),
+            capabilities: ((.securityContext.capabilities.drop != ["ALL"]) or (.securityContext.capabilities.add != null)),
+            root: ((.securityContext.runAsNonRoot != true) or (.securityContext.runAsUser == 0)),
+            seccomp: (.securityContext.seccompProfile.type != "RuntimeDefault"),
+            proc: (.securityContext.procMount != null),
+            host: ($pod.hostNetwork or $pod.hostPID or $pod.hostIPC or ([.ports[]?.hostPort] | any)),
+            volumes: ([$pod.volumes[]? | keys[] | select(. != "name")] - ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral",
+                "persistentVolumeClaim", "projected", "secret"] | length > 0),
+            probes: (.name == "metrics-sidecar" and (.livenessProbe or .readinessProbe or .startupProbe))
+        } | select([.[] | select(. == true)] | length > 0)]' <<<"$1"
+    assert_output '[]'
+}
+
+@test "rendered: the restricted profile, a sidecar in each workload that asks for one, a native one first" {
+    local kind json
+    mkdir -p "$BATS_TEST_TMPDIR/app"
+    cp -r "$ROOT/deploy/kubernetes" "$BATS_TEST_TMPDIR/kubernetes"
+    for kind in Deployment StatefulSet DaemonSet without; do
+        printf 'apiVersion: apps/v1\nkind: %s\nmetadata: {name: %s, labels: {metrics-sidecar: %s}}\n' \
+            "${kind/without/Deployment}" "${kind,,}" "$([ "$kind" = without ] && echo disabled || echo enabled)"
+        printf 'spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: a}]}}}\n---\n'
+    done >"$BATS_TEST_TMPDIR/app/workloads.yaml"
+    for kind in sidecar native-sidecar; do
+        printf 'resources: [workloads.yaml]\ncomponents: [../kubernetes/%s]\n' "$kind" >"$BATS_TEST_TMPDIR/app/kustomization.yaml"
+        kubectl kustomize "$BATS_TEST_TMPDIR/app" >"$BATS_TEST_TMPDIR/$kind.yaml"
+        json=$(as_json "$BATS_TEST_TMPDIR/$kind.yaml")
+        echo "$json" >"$BATS_TEST_TMPDIR/$kind.json"
+    done
+    run jq -r '.[] | .metadata.name + ":" + ([.spec.template.spec.containers[].name] | join(","))' "$BATS_TEST_TMPDIR/sidecar.json"
+    assert_line 'deployment:a,metrics-sidecar'
+    assert_line 'statefulset:a,metrics-sidecar'
+    assert_line 'daemonset:a,metrics-sidecar'
+    assert_line 'without:a'
+    run jq -r '.[] | .metadata.name + ":" + ([.spec.template.spec.initContainers[]? | .name + "=" + .restartPolicy] | join(","))' \
+        "$BATS_TEST_TMPDIR/native-sidecar.json"
+    assert_line 'statefulset:metrics-sidecar=Always'
+    assert_line 'without:'
+    # The two differ in that alone.
+    diff <(jq -S '.[0].spec.template.spec.containers[1]' "$BATS_TEST_TMPDIR/sidecar.json") \
+        <(jq -S '.[0].spec.template.spec.initContainers[0] | del(.restartPolicy)' "$BATS_TEST_TMPDIR/native-sidecar.json")
+    # The business containers here have no security context; those of the sidecar and of the example have all.
+    for kind in sidecar native-sidecar; do
+        assert_restricted "$(jq '[.[] | .spec.template.spec.containers |= map(select(.name == "metrics-sidecar"))]' \
+            "$BATS_TEST_TMPDIR/$kind.json")"
+    done
+    render ''
+    assert_restricted "$(as_json "$BATS_TEST_TMPDIR/pod.yaml")"
+}
+
+# --- under pressure: the container is running, and answers again when the cause is gone
+
+is_running() {
+    [ "$(engine inspect -f '{{.State.Running}} {{.RestartCount}}' "$1")" = "true 0" ]
+}
+
+# memory_peak CONTAINER: bytes.
+memory_peak() {
+    local group
+    group=$(sed -nE 's/^[0-9]+:memory:(.*)/\1/p' "/proc/$(pid_of "$1")/cgroup")
+    if [ -n "$group" ]; then
+        cat "/sys/fs/cgroup/memory$group/memory.max_usage_in_bytes"
+    else
+        cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(pid_of "$1")/cgroup")/memory.peak"
+    fi
+}
+
+crowd_is_ready() {
+    grep -q ready "$BATS_TEST_TMPDIR/crowd.out"
+}
+
+# Of 50 scrapers at once, how many were answered with a 200.
+scrape_by_50() {
+    seq 50 | xargs -P 50 -I {} nsenter -t "$(pid_of "$1")" -n -- curl -s --max-time 60 --local-port 6000-9000 \
+        -o /dev/null -w '%{http_code}\n' http://127.0.0.1:9999/metrics | grep -cx 200
+}
+
+# A pod with 100,000 sockets and a sidecar that may have so much memory.
+endure() {
+    local peak
+    engine run -d --name crowded --network none --read-only --cap-drop=all --security-opt=no-new-privileges \
+        --cpus 0.25 -m "$1" --memory-swap "$1" "$IMAGE" --timeout=60
+    start crowd nsenter -t "$(pid_of crowded)" -n -- "$ROOT/build/bench/crowd" established 50000 32768 60999
+    wait_until 60 crowd_is_ready
+    run scrape_pod crowded
+    assert_line --regexp '^port_sockets\{pod_name="[0-9a-f]+",protocol="tcp",state="established"\} 5000[0-9]$'
+    run scrape_by_50 crowded
+    echo "# of 50 scrapes answered: $output, peak $(($(memory_peak crowded) / 1024)) KiB of $1" >&3
+    [ "$output" -eq 50 ]
+    is_running crowded
+    peak=$(memory_peak crowded)
+    [ "$peak" -lt 16777216 ]
+    wait_until 10 pod_serves crowded
+}
+
+@test "100,000 sockets and 50 scrapers under 250m and 128Mi: below 16 MiB" {
+    endure 128m
+}
+
+@test "the same with a limit of 16Mi" {
+    endure 16m
+}
+
+@test "a masked /proc: 500, and 200 when it is not masked any more" {
+    engine run -d --name masked --network none --security-opt mask=/proc/sys/net "$IMAGE"
+    masked_fails() {
+        [ "$(scrape_pod masked -o /dev/null -w '%{http_code}' 2>/dev/null)" = 500 ]
+    }
+    wait_until 5 masked_fails
+    is_running masked
+    "$PEER" unmount "$(pid_of masked)" /proc/sys/net
+    wait_until 5 pod_serves masked
+    is_running masked
+}
+
+@test "the port is taken by the business container: waited for" {
+    engine run -d --name business --network none debian:bookworm-slim sleep infinity
+    start holder nsenter -t "$(pid_of business)" -n -- "$PEER" hold 'listen 0.0.0.0 9999'
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/holder.out"
+    engine run -d --name late --network container:business "$IMAGE"
+    says_taken() {
+        engine logs late 2>&1 | grep -q 'listen on :9999: Address.* in use' # as glibc or musl words it
+    }
+    wait_until 5 says_taken
+    is_running late
+    kill -TERM "${STARTED[-1]}"
+    wait_until 6 pod_serves late
+    is_running late
+}
+
+@test "a pids limit of 3: some scrapes are refused, none ends the container" {
+    engine run -d --name few --network none --pids-limit 3 "$IMAGE"
+    wait_until 5 pod_serves few
+    # The limit bites: in one round of some at least one is refused.
+    for _ in 1 2 3 4 5 6; do
+        run scrape_by_50 few
+        [ "$output" -eq 50 ] || break
+    done
+    echo "# of 50 scrapes answered: $output" >&3
+    [ "$output" -lt 50 ]
+    is_running few
+    wait_until 5 pod_serves few
+}
+
+@test "a log that nobody reads is not waited for" {
+    engine run -d --name mute --network none --security-opt mask=/proc/sys/net "$IMAGE"
+    STOPPED=$(engine inspect -f '{{.State.ConmonPid}}' mute)
+    kill -STOP "$STOPPED"
+    # Each is a line in the log, different ones at that.
+    run scrape_by_50 mute
+    is_running mute
+    "$PEER" unmount "$(pid_of mute)" /proc/sys/net
+    wait_until 5 pod_serves mute
+    kill -CONT "$STOPPED"
+    is_running mute
+}
+
+# --- Prometheus
+
+# target POD: as service discovery would give it.
+target() {
+    printf '      - targets: ["%s:9999"]\n        labels:\n' "$(engine inspect -f '{{.NetworkSettings.IPAddress}}' "$1")"
+    printf '          __meta_kubernetes_pod_%s\n' 'container_port_name: metrics-sidecar' 'phase: Running' "name: $1"
+    printf '          __meta_kubernetes_namespace: shop\n'
+}
+
+# The shipped configuration and rules; the discovery of a cluster replaced by two targets, times by shorter ones.
+configure_prometheus() {
+    {
+        target first
+        target second
+    } >"$BATS_TEST_TMPDIR/targets"
+    {
+        echo "rule_files: [$BATS_TEST_TMPDIR/rules.yaml]"
+        echo 'global: { evaluation_interval: 1s }'
+        sed -e 's/_interval: 15s/_interval: 1s/; s/_timeout: 10s/_timeout: 1s/; s/kubernetes_sd_configs:/static_configs:/' \
+            -e "/- role: pod/ { r $BATS_TEST_TMPDIR/targets" -e 'd }' "$ROOT/deploy/prometheus/scrape.yaml"
+    } >"$BATS_TEST_TMPDIR/prometheus.yml"
+    sed 's/for: 2m/for: 5s/' "$ROOT/deploy/prometheus/rules.yaml" >"$BATS_TEST_TMPDIR/rules.yaml"
+}
+
+# query EXPRESSION: a line for each series.
+query() {
+    ns "$UNPACKED/usr/bin/promtool" query instant http://127.0.0.1:9090 "$1"
+}
+
+finds() {
+    [ -n "$(query "$1" 2>/dev/null)" ]
+}
+
+finds_nothing() {
+    [ -z "$(query "$1")" ]
+}
+
+@test "Prometheus with the shipped configuration and rules: two pods are up, the alert is pending, fires, and ends" {
+    local alert='ALERTS{alertname="LocalPortsDestinationNearlyExhausted",pod="first",namespace="shop"' pod
+    ns_create
+    for pod in first second; do
+        ns podman --root "$STORE/root" --runroot "$STORE/run" run -d --name "$pod" --network bridge \
+            --env POD_NAME="$pod" --read-only --cap-drop=all "$IMAGE"
+    done
+    configure_prometheus
+    start prometheus ns "$UNPACKED/usr/bin/prometheus" --config.file="$BATS_TEST_TMPDIR/prometheus.yml" \
+        --storage.tsdb.path="$BATS_TEST_TMPDIR/data" --web.listen-address=127.0.0.1:9090 --log.level=warn
+    wait_until 20 finds 'count(up{job="metrics-sidecar-pods"} == 1) == 2'
+    wait_until 5 finds 'count by (namespace) (port_total{pod=~"first|second"}) == 2'
+    finds_nothing 'ALERTS{alertname=~"LocalPorts.*",pod!=""}'
+
+    in_pod first sh -c 'echo 40000 40099 > /proc/sys/net/ipv4/ip_local_port_range'
+    start hold nsenter -t "$(pid_of first)" -n -- "$PEER" hold 'listen 127.0.0.1 5000' '95 x connect 127.0.0.1 5000'
+    wait_until 10 finds "$alert,alertstate=\"pending\"}"
+    wait_until 20 finds "$alert,alertstate=\"firing\"}"
+    finds_nothing 'ALERTS{alertname=~"LocalPorts.*",pod="second"}'
+    kill -KILL "${STARTED[-1]}"
+    in_pod first sh -c 'echo 32768 60999 > /proc/sys/net/ipv4/ip_local_port_range'
+    wait_until 20 finds_nothing "$alert}"
 }
