@@ -55,6 +55,8 @@ systemd-nspawn                      systemd-container
 '
 pods_needs='
 /usr/bin/catatonit                  catatonit
+/usr/lib/podman/aardvark-dns        aardvark-dns
+/usr/lib/podman/netavark            netavark
 /usr/bin/qemu-aarch64-static        qemu-user-static
 buildah                             buildah
 conmon                              conmon
