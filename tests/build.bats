@@ -182,13 +182,19 @@ complete_words() {
     assert_output ""
 }
 
-@test "the versions of the Makefile, of the package and of CHANGELOG.md are one" {
-    local version
+@test "the version is one: Makefile, package, CHANGELOG.md, image, manifests, README" {
+    local version line
     version=$(sed -n 's/^VERSION := //p' "$ROOT/Makefile")
     run sed -n '1s/^metrics-sidecar (\(.*\)) .*/\1/p' "$ROOT/debian/changelog"
     assert_output "$version"
     run sed -n '0,/^## /s/^## \([0-9.]*\).*/\1/p' "$ROOT/CHANGELOG.md"
     assert_output "$version"
+    run grep -hoE '(newTag: |VERSION=|image: metrics-sidecar:)[0-9]+\.[0-9.]+[0-9]' "$ROOT/README.md" "$ROOT/Dockerfile" \
+        "$ROOT"/deploy/kubernetes/*/kustomization.yaml
+    [ "${#lines[@]}" -eq 6 ]
+    for line in "${lines[@]}"; do
+        [[ $line == *[:=\ ]"$version" ]]
+    done
 }
 
 @test "each header compiles by itself, and a broken one is noticed" {

@@ -6,9 +6,6 @@
 load helpers
 
 DASHBOARD=$ROOT/deploy/grafana/dashboard.json
-PROMETHEUS=$UNPACKED/usr/bin/prometheus
-PROMTOOL=$UNPACKED/usr/bin/promtool
-API=http://127.0.0.1:9090
 # Every row and panel, those of collapsed rows too; and the panels alone.
 ALL='def all: .panels[] | ., .panels[]?; def panels: all | select(.type != "row");'
 # Of the test with many pods: seconds since 1970, and what Grafana makes of 10 minutes and a scrape each minute.
@@ -52,15 +49,6 @@ start_prometheus() {
     start prometheus ns "$PROMETHEUS" --config.file="$BATS_TEST_TMPDIR/prometheus.yml" \
         --storage.tsdb.path="$BATS_TEST_TMPDIR/data" --web.listen-address="${API#http://}" --log.level=warn "$@"
     wait_until 20 ns curl -sSf --max-time 5 --noproxy '*' "$API/-/ready"
-}
-
-# query EXPRESSION [ARGUMENT...]: a line for each series.
-query() {
-    ns "$PROMTOOL" query instant "${@:2}" "$API" "$1"
-}
-
-finds() {
-    [ -n "$(query "$1")" ]
 }
 
 # labels_of: those of the series of standard input, each once.

@@ -11,7 +11,10 @@ STATIC_PROGRAM=$ROOT/build/static-systemd0/metrics-sidecar
 PEER=$ROOT/build/tests/peer
 FIXTURES=$ROOT/tests/fixtures
 UNPACKED=$ROOT/build/unpacked # packages that are used without being installed
-export ROOT PROGRAM STATIC_PROGRAM PEER FIXTURES UNPACKED
+PROMETHEUS=$UNPACKED/usr/bin/prometheus
+PROMTOOL=$UNPACKED/usr/bin/promtool
+API=http://127.0.0.1:9090 # of a Prometheus in the namespace
+export ROOT PROGRAM STATIC_PROGRAM PEER FIXTURES UNPACKED PROMETHEUS PROMTOOL API
 
 # The environment of whoever runs the tests is not part of them.
 unset POD_NAME LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATCHDOG_USEC
@@ -221,6 +224,16 @@ make_every_kind() {
 steady() {
     sed -E -e 's/version="[0-9.]+"/version="VERSION"/' -e '/^(port_scan_duration_seconds|metrics_sidecar_start_time_seconds)\{/s/ [0-9.]+$/ TIME/' \
         -e '/^metrics_sidecar_connections_total\{/s/ [0-9]+$/ COUNT/'
+}
+
+# query EXPRESSION [ARGUMENT...]: what the Prometheus in the namespace answers, a line for each series.
+query() {
+    ns "$PROMTOOL" query instant "${@:2}" "$API" "$1"
+}
+
+# Prometheus may not be up yet, or not have scraped.
+finds() {
+    [ -n "$(query "$1" 2>/dev/null)" ]
 }
 
 # ns_listens PORT: whether somebody in the namespace listens there; asking makes no socket.

@@ -4,9 +4,6 @@
 
 load helpers
 
-PROMETHEUS=$UNPACKED/usr/bin/prometheus
-PROMTOOL=$UNPACKED/usr/bin/promtool
-API=http://127.0.0.1:9090
 # The one remark: dashboards of users depend on that name.
 REMARK='port_total non-counter metrics should not have "_total" suffix'
 
@@ -43,14 +40,9 @@ start_prometheus() {
         --storage.tsdb.path="$BATS_TEST_TMPDIR/data" --web.listen-address="${API#http://}" --log.level=warn
 }
 
-# query EXPRESSION: a line for each series, without the time it is from.
-query() {
-    ns "$PROMTOOL" query instant "$API" "$1" | sed 's/ @\[[0-9.]*\]$//'
-}
-
-# Prometheus may not be up yet, or not have scraped.
-finds() {
-    [ -n "$(query "$1" 2>/dev/null)" ]
+# query_values EXPRESSION: a line for each series, without the time it is from.
+query_values() {
+    query "$1" | sed 's/ @\[[0-9.]*\]$//'
 }
 
 # type_of JOB FAMILY: what Prometheus was told of it.
@@ -63,18 +55,18 @@ type_of() {
 # assert_ingested JOB: the series of make_busy_procfs are there, with these values.
 assert_ingested() {
     local labels="instance=\"127.0.0.1:$2\", job=\"$1\", pod_name=\"test-pod\""
-    run query "port_used{job=\"$1\"}"
+    run query_values "port_used{job=\"$1\"}"
     assert_output "port_used{$labels} => 6"
-    run query "port_total{job=\"$1\"}"
+    run query_values "port_total{job=\"$1\"}"
     assert_output "port_total{$labels} => 990"
-    run query "port_used_by_protocol{job=\"$1\"}"
+    run query_values "port_used_by_protocol{job=\"$1\"}"
     assert_line "port_used_by_protocol{$labels, protocol=\"tcp\"} => 4"
     assert_line "port_used_by_protocol{$labels, protocol=\"udp\"} => 3"
 }
 
 # samples JOB: how many series the last scrape brought.
 samples() {
-    query "scrape_samples_scraped{job=\"$1\"}" | sed 's/.*=> //'
+    query_values "scrape_samples_scraped{job=\"$1\"}" | sed 's/.*=> //'
 }
 
 @test "Prometheus scrapes it, OpenMetrics and text, and has the right figures" {
@@ -86,7 +78,7 @@ samples() {
     local job
     for job in true openmetrics text; do
         wait_until 20 finds "up{job=\"$job\"}"
-        run query "up{job=\"$job\"} == 1"
+        run query_values "up{job=\"$job\"} == 1"
         assert_output --regexp "^up\{.*job=\"$job\"\} => 1$"
     done
 
@@ -104,11 +96,11 @@ samples() {
     assert_output '"type":"counter"'
 
     # The true figures: Prometheus itself has ports of the pool.
-    run query 'port_used{job="true"} >= 1 and port_used{job="true"} <= port_total{job="true"}'
+    run query_values 'port_used{job="true"} >= 1 and port_used{job="true"} <= port_total{job="true"}'
     assert_output --regexp '^port_used\{.*\} => [0-9]+$'
-    run query 'port_total{job="true"} == 28232'
+    run query_values 'port_total{job="true"} == 28232'
     assert_output --regexp '=> 28232$'
-    run query 'increase(metrics_sidecar_connections_total{job="true",outcome!="served"}[1m]) > 0'
+    run query_values 'increase(metrics_sidecar_connections_total{job="true",outcome!="served"}[1m]) > 0'
     assert_output ""
 }
 

@@ -5,7 +5,6 @@
 
 load helpers
 
-PROMTOOL=$UNPACKED/usr/bin/promtool
 DEPLOY=$ROOT/deploy/prometheus
 RUNBOOK=$ROOT/docs/runbook.md
 

@@ -150,9 +150,9 @@ assert_nothing_failed() {
     refute_output --regexp 'Failed with result|status=[0-9]'
 }
 
-# The pid of an instance of metrics-sidecar@.service, seen from here.
-instance_pid() {
-    pgrep -f -x /usr/bin/metrics-sidecar
+# program_pid [ARGUMENT]: of the program in the machine, not another of this host, seen from here.
+program_pid() {
+    pgrep -f -x --ns "$INIT_PID" --nslist pid "/usr/bin/metrics-sidecar${1:+ $1}"
 }
 
 UNITS=(metrics-sidecar.socket metrics-sidecar@1.service metrics-sidecar-supervised.socket
@@ -273,8 +273,8 @@ no_instance_left() {
 @test "metrics-sidecar.socket: an instance has no rights, and its limits" {
     machine systemctl start metrics-sidecar.socket
     hang 9999
-    wait_until 5 instance_pid
-    assert_confined "$(instance_pid)" 33554432 2
+    wait_until 5 program_pid
+    assert_confined "$(program_pid)" 33554432 2
 }
 
 # assert_confined PID MEMORY TASKS
@@ -405,7 +405,7 @@ SUPERVISED=metrics-sidecar-supervised
     # Type=notify: it is active when it has said so.
     is_active "$SUPERVISED.service"
     assert_equal "$(property "$SUPERVISED.service" StatusText)" 'Answering scrapes'
-    assert_confined "$(pgrep -f -x /usr/bin/metrics-sidecar)" 67108864 80
+    assert_confined "$(program_pid)" 67108864 80
     ns_sysctl ip_local_port_range "32768 60999"
     run ns "$PEER" scrape 127.0.0.1 9999 0 300
     assert_output --partial 'answered 300 of 300,'
@@ -496,7 +496,7 @@ NETNS=metrics-sidecar-netns@other
     assert_line --regexp '^metrics_sidecar_info\{pod_name="other",.*source="sock_diag",launcher="supervisor",netns="other"\} 1$'
     run machine ip netns exec other ss -Hltn 'sport = :9998'
     assert_output ""
-    assert_confined "$(pgrep -f -x '/usr/bin/metrics-sidecar --pod-name=other')" 67108864 80
+    assert_confined "$(program_pid --pod-name=other)" 67108864 80
     assert_nothing_failed
 }
 

@@ -384,15 +384,6 @@ configure_prometheus() {
     sed 's/for: 2m/for: 5s/' "$ROOT/deploy/prometheus/rules.yaml" >"$BATS_TEST_TMPDIR/rules.yaml"
 }
 
-# query EXPRESSION: a line for each series.
-query() {
-    ns "$UNPACKED/usr/bin/promtool" query instant http://127.0.0.1:9090 "$1"
-}
-
-finds() {
-    [ -n "$(query "$1" 2>/dev/null)" ]
-}
-
 finds_nothing() {
     [ -z "$(query "$1")" ]
 }
@@ -405,8 +396,8 @@ finds_nothing() {
             --env POD_NAME="$pod" --read-only --cap-drop=all "$IMAGE"
     done
     configure_prometheus
-    start prometheus ns "$UNPACKED/usr/bin/prometheus" --config.file="$BATS_TEST_TMPDIR/prometheus.yml" \
-        --storage.tsdb.path="$BATS_TEST_TMPDIR/data" --web.listen-address=127.0.0.1:9090 --log.level=warn
+    start prometheus ns "$PROMETHEUS" --config.file="$BATS_TEST_TMPDIR/prometheus.yml" \
+        --storage.tsdb.path="$BATS_TEST_TMPDIR/data" --web.listen-address="${API#http://}" --log.level=warn
     wait_until 20 finds 'count(up{job="metrics-sidecar-pods"} == 1) == 2'
     wait_until 5 finds 'count by (namespace) (port_total{pod=~"first|second"}) == 2'
     finds_nothing 'ALERTS{alertname=~"LocalPorts.*",pod!=""}'
