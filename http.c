@@ -165,6 +165,8 @@ skip_authority(struct slice target)
 		while (len < target.len && target.data[len] != '/' &&
 			target.data[len] != '?')
 			len++;
+		if (len == start.len)
+			return (struct slice){ target.data, 0 };
 		if (len == target.len || target.data[len] == '?')
 			return (struct slice){ "/", 1 };
 		return (struct slice){ target.data + len, target.len - len };
@@ -278,8 +280,8 @@ http_parse_request(const char *buf, size_t len, struct http_request *ret_request
 	size_t start = count_leading_line_ends(buf, len);
 	struct http_request request = { .path = { "", 0 } };
 	bool needs_host = false;
+	struct slice line = { buf, 0 };
 	enum http_status status;
-	struct slice line;
 
 	if (has_foreign(buf, end > 0 ? end : len))
 		return HTTP_BAD_REQUEST;
@@ -468,6 +470,21 @@ http_accept_weight(const struct http_request *request, const char *type,
 	return sent ? best_weight : 1000;
 }
 
+bool
+http_find_bearer_token(const struct http_request *request, struct slice *ret_token)
+{
+	struct slice value, scheme, second;
+	size_t offset = 0;
+
+	if (!http_next_field(request, "Authorization", &offset, &value) ||
+		http_next_field(request, "Authorization", &offset, &second) ||
+		!take_until(&value, ' ', &scheme) ||
+		!slice_equals_nocase(scheme, "Bearer"))
+		return false;
+	*ret_token = slice_trim(value);
+	return ret_token->len > 0;
+}
+
 /* clang-format off */
 static const struct {
 	enum http_status status;
@@ -475,6 +492,7 @@ static const struct {
 } reasons[] = {
 	{ HTTP_OK,                    "OK" },
 	{ HTTP_BAD_REQUEST,           "Bad Request" },
+	{ HTTP_UNAUTHORIZED,          "Unauthorized" },
 	{ HTTP_NOT_FOUND,             "Not Found" },
 	{ HTTP_METHOD_NOT_ALLOWED,    "Method Not Allowed" },
 	{ HTTP_REQUEST_TIMEOUT,       "Request Timeout" },
@@ -505,8 +523,12 @@ http_write_head(struct buf *b, const struct http_response *response)
 		buf_printf(b, "Allow: GET, HEAD\r\n");
 	if (response->status == HTTP_UNAVAILABLE)
 		buf_printf(b, "Retry-After: %u\r\n", (unsigned)RETRY_AFTER_S);
+	if (response->status == HTTP_UNAUTHORIZED)
+		buf_printf(b, "WWW-Authenticate: Bearer realm=\"metrics-sidecar\"\r\n");
 	buf_printf(b,
 		"Content-Type: %s\r\n"
+		"X-Content-Type-Options: nosniff\r\n"
+		"Cache-Control: no-store\r\n"
 		"Content-Length: %zu\r\n"
 		"Connection: close\r\n"
 		"\r\n",

@@ -3,7 +3,8 @@
  * Understand one HTTP/1.x request head, word the head of one response.
  *
  * Source: RFC 9112 (message syntax), RFC 9110 (semantics: Accept in 12.5.1, status codes
- * in 15). Pure: no I/O, no allocation. Slices point into the caller's bytes.
+ * in 15), RFC 6750 (bearer tokens), RFC 9111 (Cache-Control). Pure: no I/O, no
+ * allocation. Slices point into the caller's bytes.
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -24,6 +25,7 @@ enum http_status {
 	HTTP_INCOMPLETE = 0, /* no answer yet: more bytes are needed */
 	HTTP_OK = 200,
 	HTTP_BAD_REQUEST = 400,
+	HTTP_UNAUTHORIZED = 401,
 	HTTP_NOT_FOUND = 404,
 	HTTP_METHOD_NOT_ALLOWED = 405,
 	HTTP_REQUEST_TIMEOUT = 408,
@@ -91,6 +93,12 @@ bool http_next_field(const struct http_request *request, const char *name, size_
  */
 unsigned http_accept_weight(const struct http_request *request, const char *type,
 	const char *subtype, const char *version);
+
+/*
+ * Find the token of "Authorization: Bearer TOKEN" (RFC 6750 section 2.1). Returns false
+ * when there is none, or more than one Authorization field.
+ */
+bool http_find_bearer_token(const struct http_request *request, struct slice *ret_token);
 
 /* "Not Found" for 404. The status is one of enum http_status that can be sent. */
 const char *http_reason_phrase(enum http_status status);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: the request head of any stranger, from the first byte to the weights of
- * its Accept fields.
+ * its Accept fields, and the head that each status is answered with.
  */
 #include "exposition.h"
 #include "http.h"
@@ -9,12 +9,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
 	DAY_MS = 24 * 3600 * 1000,
 	UNTOUCHED = 0xa5,
+	STATUS_FIRST = 200, /* that can be sent */
+	STATUS_LAST = 599,
 };
 
 /* What parsing made of some bytes. The head is a heap block of exactly that length: the
@@ -213,6 +216,97 @@ check_weights(const struct http_request *request, bool accepts_sent)
 	}
 }
 
+/*
+ * A token is the end of a single Authorization field whose scheme is Bearer, and shows no
+ * space at its ends.
+ */
+static void
+check_bearer_token(const struct http_request *request)
+{
+	const unsigned count = check_fields(request, "Authorization");
+	struct slice token = { NULL, 0 }, value;
+	size_t offset = 0;
+
+	if (!http_find_bearer_token(request, &token)) {
+		assert(!token.data || token.len == 0);
+		return;
+	}
+	assert(count == 1 && token.len > 0);
+	assert(http_next_field(request, "Authorization", &offset, &value));
+	assert(lies_in(token, value.data, value.len));
+	assert(token.data + token.len == value.data + value.len);
+	assert(strncasecmp(value.data, "Bearer ", strlen("Bearer ")) == 0);
+	assert(same_bytes(slice_trim(token), token));
+}
+
+/* Field lines that nobody has parsed before are read to their end as well. */
+static void
+check_unparsed(struct slice input)
+{
+	struct http_request request = { .fields = input };
+
+	check_weights(&request, check_fields(&request, "Accept") > 0);
+	check_bearer_token(&request);
+}
+
+/* A request for HEAD says so whether it is complete or not. */
+static void
+check_is_head(const struct attempt *a)
+{
+	if (a->status == HTTP_OK)
+		assert(http_is_head(a->head, a->len) == (a->request.method == HTTP_HEAD));
+	assert(!http_is_head(a->head, 0));
+}
+
+static bool
+has_line(const char *head, const char *line)
+{
+	const char *at = strstr(head, line);
+
+	return at && at[-1] == '\n' && strstr(at, "\r\n") == at + strlen(line);
+}
+
+/* A status-line with a reason, the fields that a status asks for, and a blank line. */
+static void
+check_response(enum http_status status, size_t content_length)
+{
+	char head[512], line[64];
+	struct buf b = buf_over(head, sizeof(head) - 1);
+
+	http_write_head(&b, &(struct http_response){
+				    .status = status,
+				    .content_type = "text/plain",
+				    .content_length = content_length,
+			    });
+	assert(!b.overflow && strlen(head) == b.len);
+	snprintf(line, sizeof(line), "HTTP/1.1 %u %s\r\n", (unsigned)status,
+		http_reason_phrase(status));
+	assert(strncmp(head, line, strlen(line)) == 0);
+	snprintf(line, sizeof(line), "Content-Length: %zu", content_length);
+	assert(has_line(head, line) && has_line(head, "Connection: close"));
+	assert(has_line(head, "Content-Type: text/plain"));
+	assert(has_line(head, "X-Content-Type-Options: nosniff"));
+	assert(has_line(head, "Cache-Control: no-store"));
+	assert(has_line(head, "WWW-Authenticate: Bearer realm=\"metrics-sidecar\"") ==
+		(status == HTTP_UNAUTHORIZED));
+	assert(has_line(head, "Allow: GET, HEAD") == (status == HTTP_METHOD_NOT_ALLOWED));
+	assert(has_line(head, "Retry-After: 1") == (status == HTTP_UNAVAILABLE));
+	assert(strstr(head, "\r\n\r\n") == head + b.len - 4);
+}
+
+/* Those that can be sent have a reason. */
+static void
+check_responses(size_t content_length)
+{
+	assert(http_reason_phrase(HTTP_INCOMPLETE)[0] == '\0');
+	for (int i = STATUS_FIRST; i <= STATUS_LAST; i++) {
+		enum http_status status = (enum http_status)i;
+
+		if (http_reason_phrase(status)[0] != '\0')
+			check_response(status, content_length);
+	}
+}
+
 static void
 check_understood(const struct attempt *whole)
 {
@@ -229,6 +323,7 @@ check_understood(const struct attempt *whole)
 	assert(check_fields(&whole->request, "Host") <= 1);
 	check_fields(&whole->request, "X-Prometheus-Scrape-Timeout-Seconds");
 	check_weights(&whole->request, check_fields(&whole->request, "Accept") > 0);
+	check_bearer_token(&whole->request);
 }
 
 /* Refused once is refused for good: what comes after it changes nothing. */
@@ -269,6 +364,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_first_half(&whole);
 	check_too_long(input);
+	check_unparsed(input);
+	check_is_head(&whole);
+	check_responses(size);
 	if (whole.status == HTTP_OK)
 		check_understood(&whole);
 	free(whole.head);
