@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+#include "sandbox.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* The headers may be older than the kernel; these numbers are the same everywhere. */
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_restrict_self 446
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+/* 0 where the numbers of this architecture's calls have not been looked at. */
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define ARCHITECTURE AUDIT_ARCH_X86_64
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+#define ARCHITECTURE AUDIT_ARCH_AARCH64
+#elif defined(__arm__) && defined(__ARMEL__)
+#define ARCHITECTURE AUDIT_ARCH_ARM
+#elif defined(__riscv) && __riscv_xlen == 64
+#define ARCHITECTURE AUDIT_ARCH_RISCV64
+#else
+#define ARCHITECTURE 0
+#endif
+
+const char *const sandbox_layer_names[SANDBOX_LAYERS] = {
+	[SANDBOX_NO_NEW_PRIVS] = "no_new_privs",
+	[SANDBOX_RLIMITS] = "rlimits",
+	[SANDBOX_CAPABILITIES] = "capabilities",
+	[SANDBOX_LANDLOCK] = "landlock",
+	[SANDBOX_SECCOMP] = "seccomp",
+};
+
+/* Of the address space of this process, in bytes; 0 while it is not known. */
+static uint64_t mapped;
+
+enum {
+	CONDITIONS = 2,
+	RULE_CODE_MAX = 2 + CONDITIONS * 3 + 2,
+};
+
+/* The lower half of an argument, of which the kernel takes an int, has these bits. */
+struct condition {
+	uint32_t mask; /* 0: no condition */
+	uint32_t value;
+	unsigned argument;
+};
+
+struct rule {
+	long number;
+	struct condition conditions[CONDITIONS];
+};
+
+/* clang-format off */
+#define ALLOW(name) { SYS_##name, { { 0 } } }
+#define ALLOW_IF(name, arg, bits, is) { SYS_##name, { { bits, is, arg } } }
+#define ALL ((uint32_t)-1)
+
+/*
+ * What is left when everything is open: read and write, wait, keep the deadline, end. The
+ * names differ between architectures and C libraries; where there are several for one
+ * thing, all are here.
+ */
+static const struct rule responder_rules[] = {
+	ALLOW(read),
+	ALLOW(write),
+	ALLOW(recvfrom),
+	ALLOW(sendto),
+	ALLOW(shutdown),
+	ALLOW(close),
+	ALLOW_IF(lseek, 2, ALL, SEEK_SET),
+	ALLOW_IF(setitimer, 0, ALL, ITIMER_REAL),
+	ALLOW(rt_sigreturn),
+	ALLOW(restart_syscall),
+	ALLOW(clock_gettime),
+	ALLOW(exit),
+	ALLOW(exit_group),
+	ALLOW_IF(ppoll, 1, ALL, 1),
+#ifdef SYS_poll
+	ALLOW_IF(poll, 1, ALL, 1),
+#endif
+#ifdef SYS_ppoll_time64
+	ALLOW_IF(ppoll_time64, 1, ALL, 1),
+#endif
+#ifdef SYS_clock_gettime64
+	ALLOW(clock_gettime64),
+#endif
+#ifdef SYS__llseek
+	ALLOW_IF(_llseek, 4, ALL, SEEK_SET),
+#endif
+#ifdef SYS_recv
+	ALLOW(recv),
+	ALLOW(send),
+#endif
+#ifdef SYS_sigreturn
+	ALLOW(sigreturn),
+#endif
+};
+
+/* Not O_ACCMODE: musl counts O_PATH to it. */
+#define WRITING (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | \
+		    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+#define SOCKET_TYPE 0xf
+#define SOCKET(family, bits, is) \
+	{ SYS_socket, { { ALL, family, 0 }, { bits, is, 1 } } }
+
+/*
+ * What the server calls, what its children call before they confine themselves, and what
+ * the C library and libsystemd call in between.
+ */
+static const struct rule server_rules[] = {
+	ALLOW(accept4), ALLOW(bind), ALLOW(brk), ALLOW(capget), ALLOW(capset), ALLOW(clock_gettime),
+	ALLOW(clock_nanosleep), ALLOW(close), ALLOW(close_range), ALLOW(connect),
+	ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait), ALLOW(exit),
+	ALLOW(exit_group), ALLOW(faccessat), ALLOW(fcntl), ALLOW(fstat), ALLOW(futex),
+	ALLOW(getegid), ALLOW(geteuid), ALLOW(getgid), ALLOW(getpid), ALLOW(getppid),
+	ALLOW(getrandom), ALLOW(getsockname), ALLOW(getsockopt), ALLOW(gettid),
+	ALLOW(getuid), ALLOW(kill), ALLOW(landlock_create_ruleset),
+	ALLOW(landlock_restrict_self), ALLOW(listen), ALLOW(lseek), ALLOW(madvise),
+	ALLOW(munmap), ALLOW(nanosleep), ALLOW(ppoll), ALLOW(read),
+	ALLOW(readlinkat), ALLOW(recvfrom), ALLOW(recvmsg), ALLOW(restart_syscall),
+	ALLOW(rt_sigaction), ALLOW(rt_sigprocmask), ALLOW(rt_sigreturn), ALLOW(seccomp),
+	ALLOW(sendmsg), ALLOW(sendto), ALLOW(set_robust_list), ALLOW(set_tid_address), ALLOW(setitimer),
+	ALLOW(setsockopt), ALLOW(shutdown), ALLOW(statx), ALLOW(tgkill), ALLOW(tkill), ALLOW(uname),
+	ALLOW(unlinkat), ALLOW(wait4), ALLOW(write), ALLOW(writev),
+	ALLOW_IF(clone, 0, NAMESPACES, 0),
+	ALLOW_IF(ioctl, 1, ALL, TIOCOUTQ),
+	ALLOW_IF(mprotect, 2, PROT_EXEC, 0),
+	ALLOW_IF(openat, 2, WRITING, O_RDONLY),
+	ALLOW_IF(prctl, 0, ALL, PR_SET_PDEATHSIG),
+	ALLOW_IF(prctl, 0, ALL, PR_SET_NO_NEW_PRIVS),
+	ALLOW_IF(prlimit64, 0, ALL, 0), /* of the caller itself */
+	SOCKET(AF_INET, SOCKET_TYPE, SOCK_STREAM),
+	SOCKET(AF_INET6, SOCKET_TYPE, SOCK_STREAM),
+	SOCKET(AF_UNIX, 0, 0),
+	{ SYS_socket, { { ALL, AF_NETLINK, 0 }, { ALL, NETLINK_SOCK_DIAG, 2 } } },
+#ifdef SYS_mmap
+	ALLOW_IF(mmap, 2, PROT_EXEC, 0),
+#endif
+#ifdef SYS_newfstatat
+	ALLOW(newfstatat),
+#endif
+#ifdef SYS_rseq
+	ALLOW(rseq),
+#endif
+	/* Where the C library uses the older names of the same. */
+#ifdef SYS_open
+	ALLOW_IF(open, 1, WRITING, O_RDONLY), ALLOW(access), ALLOW(epoll_wait),
+	ALLOW(fork), ALLOW(lstat), ALLOW(poll), ALLOW(readlink), ALLOW(setrlimit),
+	ALLOW(stat), ALLOW(unlink),
+#endif
+#ifdef SYS_getrlimit
+	ALLOW(getrlimit),
+#endif
+#ifdef SYS_accept
+	ALLOW(accept),
+#endif
+	/* On 32 bits: wider numbers, and calls of their own for sockets and time. */
+#ifdef SYS_fcntl64
+	ALLOW(fcntl64), ALLOW(fstat64), ALLOW(fstatat64), ALLOW(lstat64), ALLOW(stat64),
+	ALLOW(_llseek), ALLOW_IF(mmap2, 2, PROT_EXEC, 0), ALLOW(ugetrlimit),
+	ALLOW(getegid32), ALLOW(geteuid32), ALLOW(getgid32), ALLOW(getuid32),
+	ALLOW(sigreturn),
+#endif
+#ifdef SYS_ppoll_time64
+	ALLOW(ppoll_time64), ALLOW(clock_gettime64), ALLOW(clock_nanosleep_time64),
+	ALLOW(futex_time64),
+#endif
+#ifdef SYS_recv
+	ALLOW(recv), ALLOW(send),
+#endif
+};
+/* clang-format on */
+
+enum {
+	RESPONDER_RULES = sizeof(responder_rules) / sizeof(responder_rules[0]),
+	SERVER_RULES = sizeof(server_rules) / sizeof(server_rules[0]),
+	RULES_MAX = SERVER_RULES, /* the longer list of the two */
+};
+
+_Static_assert(RESPONDER_RULES <= RULES_MAX, "the buffer of a filter holds them");
+
+struct code {
+	struct sock_filter instructions[4 + RULES_MAX * RULE_CODE_MAX];
+	unsigned short count;
+};
+
+/* Made once, by sandbox_init(): a child that made its own would copy the pages. */
+static struct code server_code, responder_code;
+
+static void
+emit(struct code *code, uint16_t operation, uint32_t operand, uint8_t jump_true,
+	uint8_t jump_false)
+{
+	code->instructions[code->count++] =
+		(struct sock_filter){ operation, jump_true, jump_false, operand };
+}
+
+static void
+emit_load(struct code *code, size_t offset)
+{
+	emit(code, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
+}
+
+static void
+emit_return(struct code *code, uint32_t action)
+{
+	emit(code, BPF_RET | BPF_K, action, 0, 0);
+}
+
+/* The 32 bits of an argument that are an int. */
+static size_t
+argument_offset(unsigned argument)
+{
+	const size_t high_first = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
+
+	return offsetof(struct seccomp_data, args) + argument * sizeof(uint64_t) +
+	       high_first;
+}
+
+/*
+ * Allow the call when all conditions hold. The number of the call is loaded before a
+ * rule, and again behind one that has loaded something else.
+ */
+static void
+emit_rule(struct code *code, const struct rule *rule)
+{
+	uint8_t conditions = 0;
+
+	while (conditions < CONDITIONS && rule->conditions[conditions].mask != 0)
+		conditions++;
+	emit(code, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)rule->number, 0,
+		(uint8_t)(conditions > 0 ? conditions * 3 + 2 : 1));
+	for (uint8_t i = 0; i < conditions; i++) {
+		const struct condition *c = &rule->conditions[i];
+
+		emit_load(code, argument_offset(c->argument));
+		emit(code, BPF_ALU | BPF_AND | BPF_K, c->mask, 0, 0);
+		emit(code, BPF_JMP | BPF_JEQ | BPF_K, c->value, 0,
+			(uint8_t)((conditions - i - 1) * 3 + 1));
+	}
+	emit_return(code, SECCOMP_RET_ALLOW);
+	if (conditions > 0)
+		emit_load(code, offsetof(struct seccomp_data, nr));
+}
+
+static void
+compile(struct code *code, const struct rule *rules, size_t count, uint32_t otherwise)
+{
+	code->count = 0;
+	emit_load(code, offsetof(struct seccomp_data, arch));
+	emit(code, BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
+	emit_return(code, SECCOMP_RET_KILL_PROCESS);
+	emit_load(code, offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < count; i++)
+		emit_rule(code, &rules[i]);
+	emit_return(code, otherwise);
+}
+
+/* Returns 0 or -errno. */
+static int
+confine_calls(struct code *code)
+{
+	const struct sock_fprog program = { code->count, code->instructions };
+
+	if (ARCHITECTURE == 0)
+		return -ENOSYS;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno
+	                                                                      : 0;
+}
+
+static int
+forbid_new_privs(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* Of every set but the bounding one, which matters to execve(2) alone. */
+static int
+drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version =
+							   _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3];
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	/* Most have none to drop, and may not be allowed to try. */
+	if (syscall(SYS_capget, &header, held) == 0 &&
+		memcmp(held, none, sizeof(none)) == 0)
+		return 0;
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+/*
+ * The whole of what a ruleset can handle, by version of its interface (landlock(7)); the
+ * kernel refuses bits that it does not know.
+ */
+struct ruleset {
+	uint64_t file_system, network, scopes;
+};
+
+static const struct {
+	size_t size; /* of the attribute that this version knows */
+	struct ruleset handled;
+} landlock_versions[] = {
+	{ 8, { 0x1fff, 0, 0 } },
+	{ 8, { 0x3fff, 0, 0 } },  /* linking and renaming between directories */
+	{ 8, { 0x7fff, 0, 0 } },  /* truncating */
+	{ 16, { 0x7fff, 3, 0 } }, /* binding and connecting TCP sockets */
+	{ 16, { 0xffff, 3, 0 } }, /* ioctl(2) of devices */
+	{ 24, { 0xffff, 3, 3 } }, /* abstract UNIX sockets and signals */
+};
+
+/* A ruleset that handles everything, and allows none of it by any rule. */
+static int
+confine_objects(void)
+{
+	enum {
+		VERSIONS = sizeof(landlock_versions) / sizeof(landlock_versions[0]),
+		ASK_VERSION = 1, /* LANDLOCK_CREATE_RULESET_VERSION */
+	};
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, ASK_VERSION);
+	long fd;
+	int r = 0;
+
+	if (version < 1)
+		return version < 0 ? -errno : -ENOSYS;
+	if (version > VERSIONS)
+		version = VERSIONS;
+	fd = syscall(SYS_landlock_create_ruleset, &landlock_versions[version - 1].handled,
+		landlock_versions[version - 1].size, 0);
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		r = -errno;
+	close((int)fd);
+	return r;
+}
+
+/* As prlimit(2) has them in the kernel; C libraries disagree about the types. */
+struct limit {
+	uint64_t soft, hard;
+};
+
+/* Neither the soft nor the hard limit is ever raised. Returns 0 or -errno. */
+static int
+limit(int resource, uint64_t value)
+{
+	struct limit now, wanted;
+
+	if (syscall(SYS_prlimit64, 0, resource, NULL, &now) < 0)
+		return -errno;
+	wanted.soft = value < now.soft ? value : now.soft;
+	wanted.hard = value < now.hard ? value : now.hard;
+	return syscall(SYS_prlimit64, 0, resource, &wanted, NULL) < 0 ? -errno : 0;
+}
+
+/* Returns 0, or -errno of the first limit that could not be set. */
+static int
+limit_resources(unsigned cpu_s, bool writes_file)
+{
+	const struct {
+		int resource;
+		bool applies;
+		uint64_t value;
+	} limits[] = {
+		{ RLIMIT_AS, mapped > 0, mapped + SANDBOX_ADDRESS_SPACE_MORE },
+		{ RLIMIT_CPU, true, cpu_s },
+		{ RLIMIT_CORE, true, 0 },
+		{ RLIMIT_FSIZE, !writes_file, 0 },
+		{ RLIMIT_NPROC, true, 0 },
+		/* poll(2) takes no more entries than this: one is what is polled. */
+		{ RLIMIT_NOFILE, true, 1 },
+	};
+	/* Without what is mapped, the first one cannot be set. */
+	int first_error = mapped > 0 ? 0 : -ENODATA;
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		int r = limits[i].applies ? limit(limits[i].resource, limits[i].value)
+		                          : 0;
+
+		if (first_error == 0)
+			first_error = r;
+	}
+	return first_error;
+}
+
+static void
+look_up_mapped(void)
+{
+	char text[128];
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	const char *space = n > 0 ? memchr(text, ' ', (size_t)n) : NULL;
+	uint64_t pages;
+
+	if (fd >= 0)
+		close(fd);
+	if (space && util_parse_number((struct slice){ text, (size_t)(space - text) }, 1,
+			     UINT32_MAX, &pages) == 0)
+		mapped = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void
+sandbox_init(void)
+{
+	look_up_mapped();
+	compile(&server_code, server_rules, SERVER_RULES, SECCOMP_RET_ERRNO | EPERM);
+	compile(&responder_code, responder_rules, RESPONDER_RULES,
+		SECCOMP_RET_KILL_PROCESS);
+}
+
+void
+sandbox_confine_server(int ret_errors[static SANDBOX_LAYERS])
+{
+	memset(ret_errors, 0, SANDBOX_LAYERS * sizeof(ret_errors[0]));
+	ret_errors[SANDBOX_NO_NEW_PRIVS] = forbid_new_privs();
+	ret_errors[SANDBOX_SECCOMP] = confine_calls(&server_code);
+}
+
+void
+sandbox_confine_responder(
+	unsigned cpu_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS])
+{
+	ret_errors[SANDBOX_NO_NEW_PRIVS] = forbid_new_privs();
+	ret_errors[SANDBOX_LANDLOCK] = confine_objects();
+	ret_errors[SANDBOX_RLIMITS] = limit_resources(cpu_s, writes_file);
+	ret_errors[SANDBOX_CAPABILITIES] = drop_capabilities();
+	/* The last, because it forbids all of the above. */
+	ret_errors[SANDBOX_SECCOMP] = confine_calls(&responder_code);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lock the doors behind a process: take from it, for good, whatever it will not need.
+ *
+ * Each layer stands by itself, and one that the kernel or the container's runtime lacks
+ * leaves the others in place. What a confined process may still call is the list in
+ * sandbox.c; a responder that calls anything else is killed, a server is told EPERM.
+ *
+ * Source: Linux Documentation/userspace-api/no_new_privs.rst, landlock.rst,
+ * seccomp_filter.rst; setrlimit(2), capabilities(7).
+ */
+#ifndef SANDBOX_H
+#define SANDBOX_H
+
+#include <stdbool.h>
+
+enum sandbox_layer {
+	SANDBOX_NO_NEW_PRIVS,
+	SANDBOX_RLIMITS,
+	SANDBOX_CAPABILITIES,
+	SANDBOX_LANDLOCK,
+	SANDBOX_SECCOMP,
+	SANDBOX_LAYERS,
+};
+
+/* "no_new_privs", "rlimits", ... */
+extern const char *const sandbox_layer_names[SANDBOX_LAYERS];
+
+enum {
+	/* What a responder may map besides what is mapped already: its stack grows. */
+	SANDBOX_ADDRESS_SPACE_MORE = 256 * 1024,
+};
+
+/*
+ * Make ready what this process and all that it forks will be confined by. Call it before
+ * the others. Reads /proc/self/statm: the limit of the address space is what is mapped
+ * now, and SANDBOX_ADDRESS_SPACE_MORE; without it that limit is not set.
+ */
+void sandbox_init(void);
+
+/*
+ * Confine the process that accepts connections, and all that it forks: no other program,
+ * no debugging, no opening for writing, no sockets but for listening, for the log, for
+ * the service manager and for sock_diag.
+ *
+ * Fills ret_errors with 0, or -errno for each layer that is not in place.
+ */
+void sandbox_confine_server(int ret_errors[static SANDBOX_LAYERS]);
+
+/*
+ * Confine the process that answers one request, before it reads a byte of it: it can read
+ * and write what is open, wait and end.
+ *
+ * cpu_s: seconds of processor time after which it is killed. writes_file: one of its
+ * descriptors is a file that must be allowed to grow. SIGXFSZ is to be ignored: a write
+ * that is too much is an error then, not the end.
+ *
+ * Fills ret_errors in the same way.
+ */
+void sandbox_confine_responder(
+	unsigned cpu_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS]);
+
+#endif
