@@ -32,8 +32,8 @@ has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 
 SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
 
 PROGRAM := metrics-sidecar
-MODULES := destinations exchange exposition hold http listen log manager options ports procnet sockdiag \
-	   supervisor usage util
+MODULES := answer destinations exchange exposition hold http keeper listen log manager options ports procnet sandbox \
+	   share signals sockdiag supervisor token usage util
 SOURCES := $(PROGRAM).c $(MODULES:=.c)
 HEADERS := $(MODULES:=.h)
 
@@ -71,7 +71,7 @@ BUILD := build/$(if $(filter 1,$(STATIC)),static,dynamic)-systemd$(SYSTEMD)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 .DELETE_ON_ERROR:
-.PHONY: all run test deps check-headers fmt lint fuzz install uninstall clean FORCE
+.PHONY: all run test deps check-headers fmt lint fuzz coverage coverage-programs install uninstall clean FORCE
 
 # -f, because the old one may be running.
 all: $(BUILD)/$(PROGRAM)
@@ -129,23 +129,35 @@ lint:
 			done; \
 		done; \
 	done
+	for source in $(SOURCES); do \
+		gcc -fanalyzer -Werror -DWITH_SYSTEMD=1 $(filter-out -DWITH_SYSTEMD=%,$(OUR_CPPFLAGS)) $(OUR_CFLAGS) -O2 \
+			-c -o /dev/null $$source && \
+		clang --analyze --analyzer-output text -Xclang -analyzer-werror -DWITH_SYSTEMD=1 \
+			$(filter-out -DWITH_SYSTEMD=%,$(OUR_CPPFLAGS)) -std=c11 -o /dev/null $$source || exit 1; \
+	done
+	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' -std=c11
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
-	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats
+	shellcheck deps.sh .ci/run tests/run tests/coverage tests/*.bash tests/soak/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
+	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats tests/soak/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
 FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
 PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c options.c ports.c procnet.c sockdiag.c \
-	usage.c util.c
+	token.c usage.c util.c
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs
-test-programs: build/tests/peer $(FUZZERS:%=build/tests/replay-%)
+test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/torture $(FUZZERS:%=build/tests/replay-%)
 
-build/tests/peer: tests/peer.c
+build/tests/peer build/tests/load build/tests/torture: build/tests/%: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -o $@ $< $(LDFLAGS)
+
+# With the program's own sandbox.
+build/tests/probe: tests/probe.c sandbox.c util.c sandbox.h util.h
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -I. -o $@ tests/probe.c sandbox.c util.c $(LDFLAGS)
 
 build/tests/replay-%: tests/fuzz-%.c tests/replay.c $(PURE) $(HEADERS)
 	@mkdir -p $(@D)
@@ -164,6 +176,47 @@ fuzz: $(FUZZERS:%=build/tests/fuzz-%)
 			-artifact_prefix=build/tests/found/$$target- \
 			build/tests/found/$$target tests/corpus/$$target || exit 1; \
 	done
+
+# The program and the replays once more, of objects that count which of their lines and branches are run, and with what
+# would keep a process from writing its counts left out.
+COVERAGE := build/coverage
+COVERED := $(SOURCES:%.c=$(COVERAGE)/%.o)
+WRAPPED := -Wl,--wrap=syscall,--wrap=prctl,--wrap=_exit
+
+coverage:
+	@./deps.sh build test coverage
+	@$(MAKE) --no-print-directory all build/tests/peer coverage-programs
+	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
+	@tests/coverage
+
+coverage-programs: $(COVERAGE)/$(PROGRAM) $(FUZZERS:%=$(COVERAGE)/replay-%)
+
+$(COVERAGE)/%.o: %.c $(HEADERS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE $(CPPFLAGS) $(OUR_CFLAGS) -O0 -g --coverage -c -o $@ $<
+
+$(COVERAGE)/$(PROGRAM): tests/coverage.c $(COVERED)
+	$(CC) -D_GNU_SOURCE $(OUR_CFLAGS) -g $(OUR_LDFLAGS) $(WRAPPED) -o $@ $^ $(LDLIBS) -lgcov
+
+$(COVERAGE)/replay-%: tests/fuzz-%.c tests/replay.c $(PURE:%.c=$(COVERAGE)/%.o)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $^ -lgcov
+
+# Every system call of the program fails, one after the other: some minutes. Of these the tests try a sample.
+.PHONY: torture
+torture:
+	@./deps.sh build test
+	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
+	@$(MAKE) --no-print-directory build/tests/torture
+	@build/tests/torture build/static-systemd0/$(PROGRAM)
+
+# Attacks that last, an hour in all; not a part of `make test`.
+.PHONY: soak
+soak:
+	@./deps.sh build test soak
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
+	@$(MAKE) --no-print-directory test-programs build/bench/crowd
+	@tests/run tests/soak/*.bats
 
 # Holders of sockets, who measures, and the scanners fed by hand. Static, because a child is never counted smaller than
 # its parent; the scanners are the program's own objects.

@@ -36,25 +36,32 @@ on_alarm(int signal_number)
 }
 
 void
-exchange_set_deadline(int64_t deadline_ms)
+exchange_move_deadline(int64_t deadline_ms)
 {
-	/* No SA_RESTART: the alarm is there to interrupt. */
-	struct sigaction action = { .sa_handler = on_alarm };
 	int64_t left = deadline_ms - util_now_ms();
-	struct itimerval timer = { .it_interval.tv_usec = TICK_MS * 1000 };
-	sigset_t alarm_only;
+	struct itimerval timer = { .it_interval.tv_usec = TICK_MS * 1000L };
 
 	if (left < 1)
 		left = 1; /* 0 would switch it off */
 	timer.it_value.tv_sec = (time_t)(left / 1000);
 	timer.it_value.tv_usec = (suseconds_t)(left % 1000 * 1000);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+void
+exchange_set_deadline(int64_t deadline_ms)
+{
+	/* No SA_RESTART: the alarm is there to interrupt. */
+	struct sigaction action = { .sa_handler = on_alarm };
+	sigset_t alarm_only;
+
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGALRM, &action, NULL);
 	/* It may have been blocked by whoever started us. */
 	sigemptyset(&alarm_only);
 	sigaddset(&alarm_only, SIGALRM);
 	sigprocmask(SIG_UNBLOCK, &alarm_only, NULL);
-	setitimer(ITIMER_REAL, &timer, NULL);
+	exchange_move_deadline(deadline_ms);
 }
 
 /* Returns 0 when there is something to read, even past the time, -ETIMEDOUT, or -errno.
@@ -65,12 +72,9 @@ wait_readable(int fd, int64_t until_ms)
 	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
 
 	for (;;) {
-		int64_t left = until_ms - util_now_ms();
-		int n;
+		int64_t left = ticks > 0 ? 0 : until_ms - util_now_ms();
+		int n = poll(&pollfd, 1, left > 0 ? (int)left : 0);
 
-		if (ticks > 0)
-			return -ETIMEDOUT;
-		n = poll(&pollfd, 1, left > 0 ? (int)left : 0);
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
@@ -95,6 +99,8 @@ read_until(int fd, char *buf, size_t size, int64_t until_ms)
 			return n;
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
+		if (ticks > 0)
+			return -ETIMEDOUT;
 	}
 }
 
@@ -151,8 +157,8 @@ drain(int fd, int64_t until_ms, size_t *drained)
 	return n != -ETIMEDOUT;
 }
 
-static bool
-is_one_socket(int in, int out)
+bool
+exchange_is_one_socket(int in, int out)
 {
 	struct stat a, b;
 
@@ -161,14 +167,14 @@ is_one_socket(int in, int out)
 }
 
 void
-exchange_finish(int in, int out)
+exchange_finish(int socket)
 {
 	int64_t now = util_now_ms();
 	size_t drained = 0;
 
-	if (!is_one_socket(in, out) || drain(in, now + PEER_CLOSES_MS, &drained))
+	if (drain(socket, now + PEER_CLOSES_MS, &drained))
 		return;
 	/* Closing first costs a TIME_WAIT, but this client may be reading to the end. */
-	shutdown(in, SHUT_WR);
-	drain(in, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
+	shutdown(socket, SHUT_WR);
+	drain(socket, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
 }

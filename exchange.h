@@ -14,10 +14,13 @@
 
 /*
  * Set the deadline of this process, by util_now_ms(). Calls below then fail with
- * -ETIMEDOUT; a process that has not come to its end a second later is ended. Called
- * again it moves the deadline.
+ * -ETIMEDOUT, and calls that wait with EINTR; a process that has not come to its end a
+ * second later is ended.
  */
 void exchange_set_deadline(int64_t deadline_ms);
+
+/* Move the deadline; nothing but setitimer(2), for a process that is confined. */
+void exchange_move_deadline(int64_t deadline_ms);
 
 /*
  * Read until `is_ready` says that the bytes so far are enough, until the peer sends no
@@ -32,12 +35,14 @@ ssize_t exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 /* Write it all. Returns 0, -ETIMEDOUT, or -errno of write(2); SIGPIPE must be ignored. */
 int exchange_write(int fd, const char *data, size_t len);
 
+/* Whether both descriptors are one socket: what exchange_finish() is for. */
+bool exchange_is_one_socket(int in, int out);
+
 /*
- * Where both descriptors are one socket, let its peer close first, for a bounded time and
- * a bounded number of bytes: its last bytes are read, lest our close be a reset that
- * takes the response with it, and TIME_WAIT stays on its side. Does nothing for other
- * pairs: their ends close by themselves.
+ * Let the peer of a socket close first, for a bounded time and a bounded number of bytes:
+ * its last bytes are read, lest our close be a reset that takes the response with it, and
+ * TIME_WAIT stays on its side. Other pairs of descriptors need none of that.
  */
-void exchange_finish(int in, int out);
+void exchange_finish(int socket);
 
 #endif

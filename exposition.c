@@ -214,14 +214,11 @@ emit_destination_used(
 	struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
 	const struct ports_report *report = scrape->report;
-	struct destinations_entry top[DESTINATIONS_TOP_MAX];
-	size_t count = destinations_top(
-		&report->usage.destinations, scrape->top_destinations, top);
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < report->top_count; i++) {
 		begin_sample(b, name, scrape);
-		write_destination_labels(b, &top[i].destination);
-		end_sample(b, usage_destination_used(&report->totals, &top[i]));
+		write_destination_labels(b, &report->top[i].destination);
+		end_sample(b, usage_destination_used(&report->totals, &report->top[i]));
 	}
 }
 
@@ -232,7 +229,7 @@ emit_socket_count(struct buf *b, const char *name, const struct exposition_scrap
 	begin_sample(b, name, scrape);
 	write_label(b, "protocol", protocol_names[protocol]);
 	write_label(b, "state", state_names[state]);
-	end_sample(b, scrape->report->usage.sockets[protocol][state]);
+	end_sample(b, scrape->report->sockets[protocol][state]);
 }
 
 /*
@@ -243,8 +240,7 @@ static void
 emit_sockets(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
 	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++) {
-		if (state != USAGE_BOUND_INACTIVE ||
-			scrape->report->usage.shows_bound_inactive)
+		if (state != USAGE_BOUND_INACTIVE || scrape->report->shows_bound_inactive)
 			emit_socket_count(
 				b, name, scrape, USAGE_TCP, (enum usage_state)state);
 	}
@@ -255,19 +251,19 @@ emit_sockets(struct buf *b, const char *name, const struct exposition_scrape *sc
 static void
 emit_range_first(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.pool.range_first);
+	write_plain(b, name, scrape, scrape->report->range_first);
 }
 
 static void
 emit_range_last(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.pool.range_last);
+	write_plain(b, name, scrape, scrape->report->range_last);
 }
 
 static void
 emit_reserved(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.pool.reserved);
+	write_plain(b, name, scrape, scrape->report->reserved);
 }
 
 static void
@@ -283,7 +279,7 @@ emit_scan_duration(
 static void
 emit_scan_sockets(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
-	write_plain(b, name, scrape, scrape->report->usage.rows);
+	write_plain(b, name, scrape, scrape->report->rows);
 }
 
 static void
@@ -325,7 +321,7 @@ is_supervised(const struct exposition_scrape *scrape)
 static bool
 names_destinations(const struct exposition_scrape *scrape)
 {
-	return scrape->top_destinations > 0;
+	return scrape->names_destinations;
 }
 
 /*

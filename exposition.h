@@ -43,7 +43,7 @@ struct exposition_scrape {
 	const char *version;
 	const char *launcher;
 	const char *netns;       /* "same", "other", "unknown" */
-	size_t top_destinations; /* named ones, at most DESTINATIONS_TOP_MAX */
+	bool names_destinations; /* those of report->top, if there are any */
 	/*
 	 * Under the supervisor only; else outcome_count is 0 and the families are left
 	 * out.

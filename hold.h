@@ -27,13 +27,14 @@ enum hold_state {
 };
 
 enum {
-	HOLD_MAX = 4096, /* below 64 bytes each: 256 KiB of address space, touched as it
-	                    is used */
+	/* 64 bytes each: 1 MiB of address space, touched as it is used. */
+	HOLD_MAX = 16384,
 };
 
 struct hold_connection {
 	struct hold_connection *older, *newer;
 	int64_t accepted_ms;
+	int64_t ready_ms;    /* when its head was complete */
 	int64_t deadline_ms; /* of its state */
 	size_t discarded;    /* bytes read and thrown away after the answer */
 	pid_t pid;           /* of the process that answers it, while busy */

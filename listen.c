@@ -178,7 +178,7 @@ is_listening(int fd)
 static bool
 is_service_socket(int fd)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { 0 };
 	socklen_t len = sizeof(address);
 
 	if (!is_stream_socket(fd) ||
@@ -187,6 +187,45 @@ is_service_socket(int fd)
 	if (address.ss_family == AF_UNIX)
 		return len > offsetof(struct sockaddr_un, sun_path);
 	return address.ss_family == AF_INET || address.ss_family == AF_INET6;
+}
+
+/* Connections have it from the listening socket. */
+static void
+bound_receive_buffer(int fd)
+{
+	const int size = LISTEN_RECEIVE_BUFFER;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
+static bool
+is_same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/*
+ * Move a listening socket away from the standard descriptors, which children keep: with
+ * it one of them could end the listening for good. Returns where it is now.
+ */
+static int
+move_from_standard(void)
+{
+	int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	int nowhere = open("/", O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return STDIN_FILENO;
+	for (int i = STDERR_FILENO; nowhere >= 0 && i >= STDIN_FILENO; i--) {
+		if (is_same_file(fd, i))
+			dup2(nowhere, i);
+	}
+	if (nowhere >= 0)
+		close(nowhere);
+	return fd;
 }
 
 static void
@@ -198,8 +237,10 @@ add_listening(struct listen_found *found, int fd)
 	if (flags >= 0)
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	bound_receive_buffer(fd);
 	found->role = LISTEN_ROLE_PASSED;
-	found->sockets[found->count++].fd = fd;
+	found->sockets[found->count++] =
+		(struct listen_socket){ .fd = fd, .passed = true };
 }
 
 /*
@@ -242,7 +283,7 @@ listen_find(struct listen_found *ret_found)
 	if (!is_service_socket(STDIN_FILENO))
 		return 0;
 	if (is_listening(STDIN_FILENO))
-		add_listening(ret_found, STDIN_FILENO);
+		add_listening(ret_found, move_from_standard());
 	else
 		ret_found->role = LISTEN_ROLE_INETD;
 	return 0;
@@ -277,12 +318,10 @@ remove_stale(const struct listen_address *address)
 }
 
 static int
-open_once(const struct listen_address *address)
+create_once(int family)
 {
 	const int on = 1, off = 0;
-	int family = address->storage.ss_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int r;
 
 	if (fd < 0)
 		return -errno;
@@ -290,27 +329,82 @@ open_once(const struct listen_address *address)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, (const struct sockaddr *)&address->storage, address->len) == 0 &&
-		listen(fd, LISTEN_BACKLOG) == 0)
-		return fd;
-	r = -errno;
-	close(fd);
-	return r;
+	bound_receive_buffer(fd);
+	return fd;
+}
+
+/* No IPv6 here: not in the kernel, or switched off. */
+static void
+fall_back_to_ipv4(struct listen_address *address)
+{
+	set_ipv4(address, (struct in_addr){ htonl(INADDR_ANY) }, listen_port(address));
 }
 
 int
-listen_open(const struct listen_address *address)
+listen_create(struct listen_socket *socket)
 {
-	struct listen_address ipv4 = { .any_host = true };
+	struct listen_address *address = &socket->address;
 	int fd;
 
-	remove_stale(address);
-	fd = open_once(address);
-	if (!address->any_host || (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL))
+	if (socket->fd >= 0)
+		return 0;
+	fd = create_once(address->storage.ss_family);
+	if (fd == -EAFNOSUPPORT && address->any_host &&
+		address->storage.ss_family == AF_INET6) {
+		fall_back_to_ipv4(address);
+		fd = create_once(AF_INET);
+	}
+	if (fd < 0)
 		return fd;
-	/* No IPv6 here: not in the kernel, or switched off. */
-	set_ipv4(&ipv4, (struct in_addr){ htonl(INADDR_ANY) }, listen_port(address));
-	return open_once(&ipv4);
+	socket->fd = fd;
+	return 0;
+}
+
+/* Bound by a try that could not listen then, or by a process that is gone. */
+static bool
+is_bound(int fd)
+{
+	struct listen_address bound = { .len = sizeof(bound.storage) };
+
+	if (getsockname(fd, (struct sockaddr *)&bound.storage, &bound.len) < 0)
+		return false;
+	if (bound.storage.ss_family == AF_UNIX)
+		return bound.len > offsetof(struct sockaddr_un, sun_path);
+	return listen_port(&bound) > 0;
+}
+
+static int
+bind_and_listen(const struct listen_socket *socket)
+{
+	const struct listen_address *address = &socket->address;
+
+	if (is_listening(socket->fd))
+		return 0;
+	if (!is_bound(socket->fd)) {
+		remove_stale(address);
+		if (bind(socket->fd, (const struct sockaddr *)&address->storage,
+			    address->len) < 0)
+			return -errno;
+	}
+	/* Never without a bound address: the kernel would take a port of the pool. */
+	return listen(socket->fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
+}
+
+int
+listen_open(struct listen_socket *socket)
+{
+	int r = listen_create(socket);
+
+	if (r == 0)
+		r = bind_and_listen(socket);
+	if (r != -EADDRNOTAVAIL || !socket->address.any_host ||
+		socket->address.storage.ss_family != AF_INET6)
+		return r;
+	close(socket->fd);
+	socket->fd = -1;
+	fall_back_to_ipv4(&socket->address);
+	r = listen_create(socket);
+	return r < 0 ? r : bind_and_listen(socket);
 }
 
 /* An accepted UNIX socket tells of its client's namespace, not of the listening one's. */

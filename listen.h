@@ -20,6 +20,11 @@ enum {
 	LISTEN_MAX = 8, /* listening sockets */
 	LISTEN_BACKLOG = 1024,
 	/*
+	 * Of each connection, in bytes: twice the longest head. The kernel doubles it,
+	 * for its own part; without a limit a peer could make it hold megabytes.
+	 */
+	LISTEN_RECEIVE_BUFFER = 16 * 1024,
+	/*
 	 * Room for an address as people write it: a UNIX path of 107 bytes, "unix:" in
 	 * front of it.
 	 */
@@ -34,8 +39,9 @@ struct listen_address {
 };
 
 struct listen_socket {
-	int fd;                        /* -1 while it is not open */
-	struct listen_address address; /* meaningless for a passed socket */
+	int fd;      /* -1 while it is not open */
+	bool passed; /* by who started us: it listens already, and has no address here */
+	struct listen_address address;
 };
 
 enum listen_role {
@@ -77,13 +83,20 @@ uint16_t listen_port(const struct listen_address *address);
 int listen_find(struct listen_found *ret_found);
 
 /*
- * Open, bind and listen; the socket is close-on-exec and does not block. A UNIX path that
- * nobody answers on is removed first.
+ * Make the socket, close-on-exec and not blocking, without binding it: whoever is forked
+ * later can bind it for all that have it. Does nothing where there is one.
  *
- * Returns the descriptor, owned by the caller, or -errno (-EADDRINUSE: taken, try again
- * later).
+ * Returns 0 or -errno.
  */
-int listen_open(const struct listen_address *address);
+int listen_create(struct listen_socket *socket);
+
+/*
+ * Bind it and listen, making it first if need be. A UNIX path that nobody answers on is
+ * removed before. Does nothing where it listens already.
+ *
+ * Returns 0, or -errno (-EADDRINUSE: taken, try again later).
+ */
+int listen_open(struct listen_socket *socket);
 
 /* Whether a connection is of the network namespace of this process. */
 enum listen_netns {

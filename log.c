@@ -37,7 +37,9 @@ struct memory {
  */
 struct shared {
 	struct memory memories[LOG_MESSAGES_REMEMBERED];
-	uint32_t lost; /* lines that nobody took */
+	int64_t second; /* that `lines` counts */
+	uint32_t lines; /* written in it */
+	uint32_t lost;  /* lines that nobody took, or that were too many for a second */
 };
 
 enum sink {
@@ -51,6 +53,8 @@ static struct shared not_shared;
 static struct shared *shared = &not_shared;
 static enum sink sink = SINK_POLLED;
 static int sink_fd = STDERR_FILENO;
+static int pid; /* of the process that started; asked for once, it names them all */
+static bool is_file;
 
 /*
  * A directory, because a minimal container need not have /dev/null. Writing to it fails:
@@ -104,6 +108,7 @@ use_stderr(const struct stat *st)
 
 	if (S_ISREG(st->st_mode)) {
 		sink = SINK_NONBLOCKING;
+		is_file = true;
 		return;
 	}
 	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -124,6 +129,7 @@ log_init(void)
 	struct stat st;
 	void *map;
 
+	pid = getpid();
 	fill_standard_descriptors();
 	map = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -137,6 +143,18 @@ log_init(void)
 		sink = SINK_SOCKET;
 	else
 		use_stderr(&st);
+}
+
+int
+log_descriptor(void)
+{
+	return sink_fd;
+}
+
+bool
+log_is_file(void)
+{
+	return is_file;
 }
 
 /* FNV-1a, to tell messages apart, not to protect anything. */
@@ -228,10 +246,23 @@ static size_t
 begin_line(char *line, size_t size)
 {
 	int n = sink == SINK_SYSLOG ? snprintf(line, size, "<%d>metrics-sidecar[%d]: ",
-					      LOG_DAEMON | LOG_NOTICE, (int)getpid())
+					      LOG_DAEMON | LOG_NOTICE, pid)
 	                            : snprintf(line, size, "metrics-sidecar: ");
 
 	return written(n, size);
+}
+
+/* Whether this second has had all the lines that it may have. */
+static bool
+is_one_too_many(void)
+{
+	int64_t second = util_now_ms() / 1000;
+
+	if (shared->second != second) {
+		shared->second = second;
+		shared->lines = 0;
+	}
+	return ++shared->lines > LOG_LINES_PER_S;
 }
 
 /* Returns whether somebody took it. */
@@ -252,7 +283,7 @@ say(const char *message, uint32_t left_out)
 				       shared->lost),
 			room - len);
 	line[len++] = '\n';
-	if (write_line(line, len) < 0) {
+	if (is_one_too_many() || write_line(line, len) < 0) {
 		shared->lost++;
 		return false;
 	}
@@ -266,15 +297,20 @@ log_arguments(bool once, const char *format, va_list args)
 	char message[LOG_LINE_MAX / 4 * 3]; /* leaves room for the counts */
 	size_t len = written(
 		vsnprintf(message, sizeof(message), format, args), sizeof(message));
+	struct memory *memory;
 	uint32_t left_out;
 
 	for (size_t i = 0; i < len; i++) {
 		if (message[i] < ' ' || message[i] > '~')
 			message[i] = '?';
 	}
-	/* What is to be said once must not be lost once for all. */
-	if (may_say(message, len, once, &left_out) && !say(message, left_out) && once)
-		find_memory(hash_bytes(message, len))->said_ms = 0;
+	if (!may_say(message, len, once, &left_out) || say(message, left_out))
+		return;
+	/* Nobody took it. What is to be said once must not be lost once for all. */
+	memory = find_memory(hash_bytes(message, len));
+	memory->left_out = left_out + 1;
+	if (once)
+		memory->said_ms = 0;
 }
 
 void

@@ -5,18 +5,22 @@
  * A message is one line, "verb object: reason", on standard error, or in syslog where
  * standard error is the client itself, as inetd arranges it. The same message is written
  * at most once in ten seconds, by this process and all it forked; what was left out is
- * counted and said later.
+ * counted and said later. Of different messages, too, no more than ten are written in a
+ * second.
  *
  * Source: inetd(8), pipe(7) (PIPE_BUF), RFC 3164 (syslog).
  */
 #ifndef LOG_H
 #define LOG_H
 
+#include <stdbool.h>
+
 enum {
 	LOG_LINE_MAX =
 		512, /* bytes of a line with its newline; below PIPE_BUF: never torn */
 	LOG_REPEAT_MS = 10 * 1000, /* the same message again after this long */
 	LOG_MESSAGES_REMEMBERED = 16,
+	LOG_LINES_PER_S = 10,
 };
 
 /*
@@ -24,6 +28,12 @@ enum {
  * are closed, so that no file opened later is taken for standard error.
  */
 void log_init(void);
+
+/* Where messages go, to be kept open: descriptor 2, or one that log_init() opened. */
+int log_descriptor(void);
+
+/* Whether that is a file, which grows with what is written. */
+bool log_is_file(void);
 
 /*
  * Say one message (printf(3), without newline). Bytes that are not printable ASCII become

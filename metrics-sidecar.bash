@@ -21,6 +21,10 @@ _metrics_sidecar() {
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         ;;
+    --bearer-token-file)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        ;;
     *) COMPREPLY=() ;;
     esac
 }

@@ -7,51 +7,32 @@
  * the supervisor are ways to start that process; whichever it was, serve() is what it
  * does.
  */
+#include "answer.h"
 #include "exchange.h"
-#include "exposition.h"
 #include "http.h"
+#include "keeper.h"
 #include "listen.h"
 #include "log.h"
 #include "manager.h"
 #include "options.h"
 #include "ports.h"
+#include "sandbox.h"
+#include "share.h"
 #include "supervisor.h"
+#include "token.h"
 #include "util.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#ifndef VERSION
-#error "the Makefile defines VERSION"
-#endif
 
 enum {
 	EXIT_USAGE = 2,
-	/*
-	 * At most 45 samples and DESTINATIONS_TOP_MAX more with a name of at most 253
-	 * bytes, each of which U+FFFD can make three: 145 * (759 + 160) is 131 KiB.
-	 */
-	CONTENT_MAX = 144 * 1024,
-	RESPONSE_HEAD_MAX = 512,
 };
-
-static const char plain_text[] = "text/plain; charset=utf-8";
-
-static const char landing_page[] =
-	"<!DOCTYPE html>\n"
-	"<html lang=\"en\">\n"
-	"<head><meta charset=\"utf-8\"><title>metrics-sidecar</title></head>\n"
-	"<body>\n"
-	"<h1>metrics-sidecar</h1>\n"
-	"<p>Local ports in use, and how many there are: <a "
-	"href=\"/metrics\">metrics</a>.</p>\n"
-	"<p>Version " VERSION "</p>\n"
-	"</body>\n"
-	"</html>\n";
 
 /* How this process came to its connection, and what it tells about that. */
 struct job {
@@ -60,25 +41,16 @@ struct job {
 	int64_t accepted_ms;
 	bool supervised;
 	struct supervisor_child child; /* if supervised */
+	struct share share;            /* of figures, with the other children */
 };
 
-/* What a request is answered with. */
-struct answer {
-	enum http_status status;
-	const char *content_type;
-	struct buf content;
+/* Figures, once measured, and what they are measured by. */
+struct meter {
+	const struct options *options;
+	struct ports ports;
+	bool opened, measured;
+	struct answer_figures figures;
 };
-
-static const char *
-describe_error(int error)
-{
-	if (error == -EBADMSG)
-		return "not in the format the kernel writes";
-	if (error == -EAGAIN)
-		return "interrupted at every try";
-	/* The alarm of the deadline is what interrupts. */
-	return error == -EINTR ? "deadline passed" : strerror(-error);
-}
 
 static const char *const netns_names[] = {
 	[LISTEN_NETNS_UNKNOWN] = "unknown",
@@ -86,121 +58,83 @@ static const char *const netns_names[] = {
 	[LISTEN_NETNS_OTHER] = "other",
 };
 
-/* What an operator may not have meant, though the figures are right. */
 static void
-log_oddities(const struct ports_report *report, enum listen_netns netns)
+open_meter(struct meter *meter)
 {
-	if (report->sock_diag_error < 0)
-		log_message_once("read sock_diag: %s: reading procfs instead",
-			describe_error(report->sock_diag_error));
-	if (netns == LISTEN_NETNS_OTHER)
-		log_message_once("measure network namespace: not the one that the "
-				 "client connected to");
+	ports_open(&meter->ports, meter->options->procfs, meter->options->source);
+	meter->opened = true;
+}
+
+/* As answer_facts has it. */
+static const struct answer_figures *
+measure(void *context)
+{
+	struct meter *meter = context;
+	struct answer_figures *figures = &meter->figures;
+
+	if (meter->measured)
+		return figures;
+	if (!meter->opened)
+		open_meter(meter);
+	figures->error = ports_collect(&meter->ports, meter->options->top_destinations,
+		&figures->report, &figures->object);
+	meter->measured = true;
+	return figures;
 }
 
 /*
- * Scan and render. Returns 0, or -errno after appending what went wrong to `reason`; the
- * content is unusable then.
+ * Figures for a request whose head the supervisor has seen: those of another child if
+ * they are new enough. All of it before a byte of the request is read, so that nobody who
+ * takes this process over can reach what the next ones are told.
  */
-static int
-scrape(const struct options *options, const struct job *job,
-	enum exposition_format format, struct buf *content, struct buf *reason)
-{
-	static struct ports_report report;
-	enum listen_netns netns = listen_compare_netns(job->in);
-	struct exposition_outcome outcomes[SUPERVISOR_OUTCOMES];
-	struct exposition_scrape all = {
-		.report = &report,
-		.pod_name = options->pod_name,
-		.version = VERSION,
-		.launcher = job->launcher,
-		.netns = netns_names[netns],
-		.top_destinations = options->top_destinations,
-		.outcomes = outcomes,
-		.outcome_count = job->supervised ? SUPERVISOR_OUTCOMES : 0,
-		.start_time_ms = job->child.start_time_ms,
-	};
-	const char *object;
-	int r = ports_collect(options->procfs, options->source, &report, &object);
-
-	if (r < 0) {
-		buf_printf(reason, "read %s: %s", object, describe_error(r));
-		return r;
-	}
-	log_oddities(&report, netns);
-	for (int i = 0; i < SUPERVISOR_OUTCOMES; i++)
-		outcomes[i] = (struct exposition_outcome){
-			supervisor_outcome_names[i],
-			job->child.outcomes[i],
-		};
-	exposition_write(content, format, &all);
-	if (content->overflow) {
-		buf_printf(reason, "render metrics: longer than %d bytes", CONTENT_MAX);
-		return -EMSGSIZE;
-	}
-	return 0;
-}
-
-static enum exposition_format
-choose_format(const struct http_request *request)
-{
-	unsigned weights[EXPOSITION_FORMATS];
-
-	for (int i = 0; i < EXPOSITION_FORMATS; i++) {
-		const struct exposition_media_type *type = &exposition_media_types[i];
-
-		weights[i] = http_accept_weight(
-			request, type->type, type->subtype, type->version);
-	}
-	return weights[EXPOSITION_OPENMETRICS] > weights[EXPOSITION_TEXT]
-	               ? EXPOSITION_OPENMETRICS
-	               : EXPOSITION_TEXT;
-}
-
-/* An answer whose content is its reason, for a person. */
 static void
-answer_reason(struct answer *answer, enum http_status status)
+measure_shared(struct meter *meter, struct share *share, int64_t ready_ms)
 {
-	answer->status = status;
-	answer->content_type = plain_text;
-	answer->content.len = 0;
-	answer->content.overflow = false;
-	buf_printf(&answer->content, "%s\n", http_reason_phrase(status));
+	int r = share_take(share, ready_ms, &meter->figures);
+
+	if (r == -EINTR) {
+		meter->figures.error = r;
+		meter->figures.object = "shared figures";
+	} else if (r < 0) {
+		log_message("share figures: %s: measured again", strerror(-r));
+	}
+	meter->measured = r > 0 || r == -EINTR;
+	if (!meter->measured) {
+		measure(meter);
+		ports_close(&meter->ports);
+	}
+	if (r == 0)
+		share_give(share, &meter->figures);
+	share_close(share);
 }
 
 static void
-answer_metrics(const struct options *options, const struct job *job,
-	const struct http_request *request, struct answer *answer)
+log_missing_layers(const int errors[static SANDBOX_LAYERS])
 {
-	enum exposition_format format = choose_format(request);
-	char text[256] = "";
-	struct buf reason = buf_over(text, sizeof(text));
-
-	if (scrape(options, job, format, &answer->content, &reason) < 0) {
-		log_message("%s", text);
-		answer_reason(answer, HTTP_INTERNAL_ERROR);
-		buf_printf(&answer->content, "%s\n", text);
-		return;
+	for (int i = 0; i < SANDBOX_LAYERS; i++) {
+		if (errors[i] < 0)
+			log_message_once("confine process: %s: %s",
+				sandbox_layer_names[i], strerror(-errors[i]));
 	}
-	answer->status = HTTP_OK;
-	answer->content_type = exposition_media_types[format].content_type;
 }
 
-static void
-answer_request(const struct options *options, const struct job *job,
-	const struct http_request *request, struct answer *answer)
+static bool
+is_file(int fd)
 {
-	if (request->method == HTTP_OTHER) {
-		answer_reason(answer, HTTP_METHOD_NOT_ALLOWED);
-	} else if (slice_equals(request->path, "/metrics")) {
-		answer_metrics(options, job, request, answer);
-	} else if (slice_equals(request->path, "/")) {
-		answer->status = HTTP_OK;
-		answer->content_type = "text/html; charset=utf-8";
-		buf_append(&answer->content, landing_page, sizeof(landing_page) - 1);
-	} else {
-		answer_reason(answer, HTTP_NOT_FOUND);
-	}
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Give up everything that reading a request and answering it does not need. */
+static void
+confine(const struct options *options, const struct job *job)
+{
+	int errors[SANDBOX_LAYERS];
+
+	sandbox_confine_responder(
+		options->timeout_s + 1, log_is_file() || is_file(job->out), errors);
+	log_missing_layers(errors);
 }
 
 /*
@@ -221,97 +155,133 @@ find_timeout_ms(const struct http_request *request, int64_t ours)
 	return theirs < ours ? theirs : ours;
 }
 
-/* Returns 0 when the answer was written, else -errno. */
-static int
-send_answer(const struct job *job, const struct answer *answer, bool head_only)
-{
-	static char response_data[RESPONSE_HEAD_MAX + CONTENT_MAX];
-	struct buf response = buf_over(response_data, sizeof(response_data));
-
-	http_write_head(&response, &(struct http_response){
-					   .status = answer->status,
-					   .content_type = answer->content_type,
-					   .content_length = answer->content.len,
-				   });
-	if (!head_only)
-		buf_append(&response, answer->content.data, answer->content.len);
-	return exchange_write(job->out, response.data, response.len);
-}
-
 /* Answer the bytes of a head, complete or not, or the time-out of waiting for it. */
 static int
-answer_head(const struct options *options, const struct job *job, const char *head,
-	ssize_t len)
+answer_head(const struct options *options, const struct job *job,
+	const struct answer_facts *facts, const char *head, ssize_t len)
 {
-	static char content_data[CONTENT_MAX];
-	struct answer answer = { .content =
-					 buf_over(content_data, sizeof(content_data)) };
+	static char data[ANSWER_MAX];
 	struct http_request request;
+	struct slice response;
 	enum http_status status = HTTP_REQUEST_TIMEOUT;
 
 	if (len >= 0)
 		status = http_parse_request(head, (size_t)len, &request);
 	if (status == HTTP_INCOMPLETE)
 		status = HTTP_BAD_REQUEST; /* the client sends no more */
-	if (status == HTTP_OK) {
-		int64_t timeout_ms = find_timeout_ms(&request, options->timeout_s * 1000);
-
-		exchange_set_deadline(job->accepted_ms + timeout_ms);
-		answer_request(options, job, &request, &answer);
-	} else {
-		answer_reason(&answer, status);
-	}
-	return send_answer(job, &answer, len > 0 && http_is_head(head, (size_t)len));
+	if (status == HTTP_OK)
+		exchange_move_deadline(
+			job->accepted_ms +
+			find_timeout_ms(&request, (int64_t)options->timeout_s * 1000));
+	response = answer_write(data, facts, status, &request,
+		len > 0 && http_is_head(head, (size_t)len));
+	return exchange_write(job->out, response.data, response.len);
 }
 
-/* One request, one response. Returns the exit status of the process. */
+/* Read one request and answer it, confined. Returns the exit status of the process. */
 static int
-serve(const struct options *options, const struct job *job)
+exchange(const struct options *options, const struct job *job,
+	const struct answer_facts *facts, int64_t head_until_ms)
 {
 	static char head[HTTP_HEAD_ROOM];
-	const int64_t deadline_ms = job->accepted_ms + options->timeout_s * 1000;
-	ssize_t len;
+	ssize_t len = exchange_read(
+		job->in, head, sizeof(head), head_until_ms, http_head_is_ready);
 	int r;
 
-	exchange_set_deadline(deadline_ms);
-	/* The supervisor has seen the whole head; it may have queued since. */
-	len = exchange_read(job->in, head, sizeof(head),
-		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS,
-		http_head_is_ready);
 	if (len == 0)
 		return EXIT_SUCCESS; /* somebody who tried whether the port is open */
 	if (len < 0 && len != -ETIMEDOUT) {
 		log_message("read request: %s", strerror((int)-len));
 		return EXIT_FAILURE;
 	}
-	r = answer_head(options, job, head, len);
+	r = answer_head(options, job, facts, head, len);
 	if (r < 0) {
 		log_message("write response: %s", strerror(-r));
 		return EXIT_FAILURE;
 	}
+	return EXIT_SUCCESS;
+}
+
+/* What an answer says of this process, whoever asks. */
+static void
+fill_facts(const struct options *options, const struct job *job, struct meter *meter,
+	struct answer_facts *facts)
+{
+	static struct exposition_outcome outcomes[SUPERVISOR_OUTCOMES];
+	enum listen_netns netns = listen_compare_netns(job->in);
+
+	*facts = (struct answer_facts){
+		.measure = measure,
+		.context = meter,
+		.pod_name = options->pod_name,
+		.launcher = job->launcher,
+		.netns = netns_names[netns],
+		.names_destinations = options->top_destinations > 0,
+		.needs_token = options->token_file != NULL,
+		.outcomes = outcomes,
+		.outcome_count = job->supervised ? SUPERVISOR_OUTCOMES : 0,
+		.start_time_ms = job->child.tally.start_time_ms,
+	};
+	for (int i = 0; i < SUPERVISOR_OUTCOMES; i++)
+		outcomes[i] = (struct exposition_outcome){
+			supervisor_outcome_names[i],
+			job->child.tally.outcomes[i],
+		};
+	if (options->token_file)
+		facts->token_error = token_read(options->token_file, &facts->token);
+	if (netns == LISTEN_NETNS_OTHER)
+		log_message_once("measure network namespace: not the one that the "
+				 "client connected to");
+}
+
+/* One request, one response: prepare, confine, read. Returns the exit status. */
+static int
+serve(const struct options *options, struct job *job)
+{
+	static struct answer_facts facts;
+	static struct meter meter;
+	const int64_t deadline_ms = job->accepted_ms + (int64_t)options->timeout_s * 1000;
+	/* The supervisor has seen the whole head; it may have queued since. */
+	const int64_t head_until_ms =
+		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS;
+	bool one_socket;
+	int status;
+
+	exchange_set_deadline(deadline_ms);
+	meter.options = options;
+	fill_facts(options, job, &meter, &facts);
+	if (job->supervised) {
+		measure_shared(&meter, &job->share, job->child.ready_ms);
+	} else {
+		open_meter(&meter);
+		sandbox_init();
+	}
+	one_socket = exchange_is_one_socket(job->in, job->out);
+	confine(options, job);
+	status = exchange(options, job, &facts, head_until_ms);
 	/*
 	 * The supervisor waits for the client to close; a process would be too dear for
 	 * that.
 	 */
-	if (!job->supervised)
-		exchange_finish(job->in, job->out);
-	return EXIT_SUCCESS;
+	if (!job->supervised && one_socket && status == EXIT_SUCCESS)
+		exchange_finish(job->in);
+	return status;
 }
 
 static int
 print_metrics(const struct options *options)
 {
-	static char content_data[CONTENT_MAX];
-	struct buf content = buf_over(content_data, sizeof(content_data));
+	static char data[ANSWER_CONTENT_MAX];
+	static struct meter meter;
+	static struct answer_facts facts;
+	struct buf content = buf_over(data, sizeof(data));
 	struct job job = { .launcher = "print", .in = -1 };
-	char text[256] = "";
-	struct buf reason = buf_over(text, sizeof(text));
 	int r;
 
-	if (scrape(options, &job, EXPOSITION_TEXT, &content, &reason) < 0) {
-		log_message("%s", text);
+	meter.options = options;
+	fill_facts(options, &job, &meter, &facts);
+	if (answer_write_metrics(&content, &facts) < 0)
 		return EXIT_FAILURE;
-	}
 	r = exchange_write(STDOUT_FILENO, content.data, content.len);
 	if (r < 0)
 		log_message("write metrics: %s", strerror(-r));
@@ -369,46 +339,103 @@ take_own_addresses(const struct options *options, struct listen_found *found)
 		};
 }
 
-/*
- * What the supervisor says by itself, worded as everything else is. Without content,
- * because it does not know whether it answers a HEAD.
- */
+/* What the supervisor says by itself, worded as everything else is. */
 static struct slice
 word_refusal(char *data, size_t size, enum http_status status)
 {
 	struct buf b = buf_over(data, size);
 
-	http_write_head(&b, &(struct http_response){
-				    .status = status,
-				    .content_type = plain_text,
-			    });
+	answer_write_refusal(&b, status);
 	return (struct slice){ b.data, b.len };
 }
 
-/* Returns what supervisor_run() returns; in a child the job is filled. */
+static struct supervisor_tally not_shared;
+
+/* In memory that outlives a supervisor that dies, and is seen by who starts it again. */
+static struct supervisor_tally *
+make_tally(void)
+{
+	void *map = mmap(NULL, sizeof(not_shared), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return map == MAP_FAILED ? &not_shared : map;
+}
+
+/* A child has its copy; what is everybody's must be out of its reach. */
+static void
+leave_tally(struct supervisor_tally *tally)
+{
+	if (tally != &not_shared)
+		munmap(tally, sizeof(*tally));
+}
+
+/*
+ * Make what outlives the process that accepts: the sockets, which are opened again and
+ * again where it does not work at once, and what children share. Then shut the doors.
+ */
+static void
+prepare_to_supervise(struct listen_found *found, struct share *share)
+{
+	int errors[SANDBOX_LAYERS];
+	int r = share_open(share, sizeof(struct answer_figures));
+
+	if (r < 0)
+		log_message("share figures: %s: each request measures", strerror(-r));
+	for (size_t i = 0; i < found->count; i++)
+		listen_create(&found->sockets[i]);
+	sandbox_init();
+	sandbox_confine_server(errors);
+	log_missing_layers(errors);
+}
+
+/*
+ * Returns what supervisor_run() returns; in a child the job is filled. PID 1 keeps the
+ * process alive that does it.
+ */
 static int
 supervise(const struct options *options, struct listen_found *found, struct job *ret_job)
 {
-	static char late[RESPONSE_HEAD_MAX], torn[RESPONSE_HEAD_MAX],
-		busy[RESPONSE_HEAD_MAX];
+	static char late[ANSWER_HEAD_MAX], torn[ANSWER_HEAD_MAX], busy[ANSWER_HEAD_MAX];
 	bool passed = found->role == LISTEN_ROLE_PASSED;
 	const struct supervisor_config config = {
 		.sockets = found->sockets,
 		.socket_count = found->count,
+		.tally = make_tally(),
+		.keep = { log_descriptor(), ret_job->share.lock_fd },
 		.max_connections = options->max_connections,
 		.max_processes = options->max_processes,
-		.timeout_ms = options->timeout_s * 1000,
-		.idle_exit_ms = passed ? options->idle_exit_s * 1000 : 0,
+		.timeout_ms = (int64_t)options->timeout_s * 1000,
+		.idle_exit_ms = passed ? (int64_t)options->idle_exit_s * 1000 : 0,
 		.head_is_ready = http_head_is_ready,
 		.late = word_refusal(late, sizeof(late), HTTP_REQUEST_TIMEOUT),
 		.torn = word_refusal(torn, sizeof(torn), HTTP_BAD_REQUEST),
 		.busy = word_refusal(busy, sizeof(busy), HTTP_UNAVAILABLE),
 	};
+	const struct keeper_config keeper = {
+		.progress = &config.tally->outcomes[SUPERVISOR_SERVED],
+		.may_end = config.idle_exit_ms > 0,
+	};
 	int r;
 
 	if (!passed && options->idle_exit_s > 0)
 		log_message("use --idle-exit: only with passed sockets: ignored");
+	if (getpid() == 1 && keeper_run(&keeper) == 0)
+		return 0;
 	r = supervisor_run(&config, &ret_job->child);
+	if (r > 0)
+		leave_tally(config.tally);
+	return r;
+}
+
+/* Returns 1 with the job of a child, 0 when all is done. */
+static int
+start_supervising(
+	const struct options *options, struct listen_found *found, struct job *ret_job)
+{
+	int r;
+
+	prepare_to_supervise(found, &ret_job->share);
+	r = supervise(options, found, ret_job);
 	if (r > 0) {
 		ret_job->launcher = "supervisor";
 		ret_job->supervised = true;
@@ -460,7 +487,7 @@ find_job(const struct options *options, struct job *ret_job)
 	case LISTEN_ROLE_PASSED:
 		break;
 	}
-	return supervise(options, &found, ret_job);
+	return start_supervising(options, &found, ret_job);
 }
 
 static int
@@ -480,7 +507,9 @@ run(const struct options *options)
 		log_message("take passed sockets: %s", strerror(-r));
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-	return serve(options, &job);
+	/* Nothing is left to flush, and what libraries do at exit is not allowed any
+	 * more. */
+	_exit(serve(options, &job));
 }
 
 int
@@ -490,8 +519,9 @@ main(int argc, char *argv[])
 	char text[256] = "";
 	struct buf message = buf_over(text, sizeof(text));
 
-	/* A client that leaves is an error of write(2), no reason to die. */
+	/* A client that leaves, a file that may not grow: errors of write(2). */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	log_init();
 	if (options_parse(&options, argc, argv, &message) < 0) {
 		log_message("%s", text);

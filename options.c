@@ -65,15 +65,25 @@ take_mode(struct options *options, const struct spec *spec, const char *value,
 }
 
 static int
-take_procfs(struct options *options, const struct spec *spec, const char *value,
+take_path(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
-	(void)spec;
 	if (value[0] == '\0') {
 		buf_printf(reason, "empty");
 		return -EINVAL;
 	}
-	options->procfs = value;
+	*(const char **)((char *)options + spec->offset) = value;
+	return 0;
+}
+
+/* A file that lets nobody in when it cannot be read, its name being empty included. */
+static int
+take_token_file(struct options *options, const struct spec *spec, const char *value,
+	struct buf *reason)
+{
+	(void)spec;
+	(void)reason;
+	options->token_file = value;
 	return 0;
 }
 
@@ -135,6 +145,7 @@ take_addresses(struct options *options, const struct spec *spec, const char *val
 
 /* clang-format off */
 #define NUMBER(member) .take = take_number, .offset = offsetof(struct options, member)
+#define PATH(member) .take = take_path, .offset = offsetof(struct options, member)
 #define MODE(mode) .take = take_mode, .max = OPTIONS_MODE_##mode
 
 static const struct spec specs[] = {
@@ -144,7 +155,7 @@ static const struct spec specs[] = {
 	{ .variable = "METRICS_SIDECAR_PORT", NUMBER(port), .min = 1, .max = 65535 },
 	{ "pod-name", "NAME", "POD_NAME", .take = take_pod_name,
 	  .help = "label of every sample (host name)" },
-	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", .take = take_procfs,
+	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", PATH(procfs),
 	  .help = "where procfs is mounted (/proc)" },
 	{ "source", "SOURCE", "METRICS_SIDECAR_SOURCE", .take = take_source,
 	  .help = "auto, sock_diag or procfs (auto)" },
@@ -157,6 +168,8 @@ static const struct spec specs[] = {
 	{ "max-processes", "N", "METRICS_SIDECAR_MAX_PROCESSES",
 	  NUMBER(max_processes), .min = 1, .max = SUPERVISOR_PROCESSES_MAX,
 	  .help = "answer at most N at a time (8)" },
+	{ "bearer-token-file", "FILE", "METRICS_SIDECAR_BEARER_TOKEN_FILE",
+	  .take = take_token_file, .help = "answer who shows the token in it" },
 	{ "timeout", "SECONDS", "METRICS_SIDECAR_TIMEOUT",
 	  NUMBER(timeout_s), .min = 1, .max = 60,
 	  .help = "for a whole exchange (10)" },
@@ -170,6 +183,7 @@ static const struct spec specs[] = {
 };
 
 #undef NUMBER
+#undef PATH
 #undef MODE
 /* clang-format on */
 
@@ -191,7 +205,7 @@ set_defaults(struct options *options)
 	gethostname(options->pod_name, sizeof(options->pod_name) - 1);
 }
 
-/* An empty variable is as good as none. */
+/* An empty variable is as good as none, but for the one that must not let everyone in. */
 static void
 take_environment(struct options *options)
 {
@@ -200,7 +214,7 @@ take_environment(struct options *options)
 		char text[REASON_SIZE] = "";
 		struct buf reason = buf_over(text, sizeof(text));
 
-		if (value && value[0] != '\0' &&
+		if (value && (value[0] != '\0' || specs[i].take == take_token_file) &&
 			specs[i].take(options, &specs[i], value, &reason) < 0)
 			log_message("use %s=%.64s: %s: default used", specs[i].variable,
 				value, text);

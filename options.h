@@ -34,6 +34,7 @@ struct options {
 	unsigned port;        /* of the address that is used when none was given */
 	char pod_name[OPTIONS_POD_NAME_MAX + 1];
 	const char *procfs;
+	const char *token_file; /* NULL: whoever asks is answered */
 	enum ports_source source;
 	unsigned top_destinations;
 	unsigned max_connections;

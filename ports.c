@@ -12,11 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RANGE_FILE "sys/net/ipv4/ip_local_port_range"
-#define RESERVED_FILE "sys/net/ipv4/ip_local_reserved_ports"
-#define SOCKSTAT_FILE "self/net/sockstat"
-#define SOCKSTAT6_FILE "self/net/sockstat6"
-
 enum {
 	/* A seq_file hands out one page for each read. */
 	TABLE_CHUNK = 16 * 1024,
@@ -30,8 +25,6 @@ enum {
 	 * KiB. This is more.
 	 */
 	RESERVED_LIST = 256 * 1024,
-	/* Dumps that the kernel calls inconsistent, before another source is asked. */
-	SOCK_DIAG_TRIES = 3,
 };
 
 const char *const ports_source_names[PORTS_SOURCES] = {
@@ -41,15 +34,26 @@ const char *const ports_source_names[PORTS_SOURCES] = {
 };
 
 /* self/net, not net: it is still there where a runtime masks /proc/net. */
+static const char *const file_names[PORTS_FILES] = {
+	[PORTS_FILE_RANGE] = "sys/net/ipv4/ip_local_port_range",
+	[PORTS_FILE_RESERVED] = "sys/net/ipv4/ip_local_reserved_ports",
+	[PORTS_FILE_SOCKSTAT] = "self/net/sockstat",
+	[PORTS_FILE_SOCKSTAT6] = "self/net/sockstat6",
+	[PORTS_FILE_TCP] = "self/net/tcp",
+	[PORTS_FILE_TCP6] = "self/net/tcp6",
+	[PORTS_FILE_UDP] = "self/net/udp",
+	[PORTS_FILE_UDP6] = "self/net/udp6",
+};
+
 static const struct table {
-	const char *file;
+	enum ports_file file;
 	enum usage_protocol protocol;
 	bool ipv6;
 } tables[] = {
-	{ "self/net/tcp", USAGE_TCP, false },
-	{ "self/net/tcp6", USAGE_TCP, true },
-	{ "self/net/udp", USAGE_UDP, false },
-	{ "self/net/udp6", USAGE_UDP, true },
+	{ PORTS_FILE_TCP, USAGE_TCP, false },
+	{ PORTS_FILE_TCP6, USAGE_TCP, true },
+	{ PORTS_FILE_UDP, USAGE_UDP, false },
+	{ PORTS_FILE_UDP6, USAGE_UDP, true },
 };
 
 /* Not tried again on EINTR: what interrupts is the alarm of a deadline. */
@@ -61,12 +65,18 @@ read_some(int fd, char *buf, size_t size)
 	return n < 0 ? -errno : n;
 }
 
+/*
+ * Begin at the start, also of a file that was read before; the kernel then makes it anew.
+ * Returns the descriptor or -errno. A pipe in the place of a file has no other start.
+ */
 static int
-open_file(int procfd, const char *file)
+rewind_file(const struct ports *ports, enum ports_file file)
 {
-	int fd = openat(procfd, file, O_RDONLY | O_CLOEXEC);
+	int fd = ports->files[file];
 
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0 && lseek(fd, 0, SEEK_SET) < 0 && errno != ESPIPE)
+		return -errno;
+	return fd;
 }
 
 /*
@@ -74,9 +84,9 @@ open_file(int procfd, const char *file)
  * -errno.
  */
 static ssize_t
-read_small(int procfd, const char *file, char *buf, size_t size)
+read_small(const struct ports *ports, enum ports_file file, char *buf, size_t size)
 {
-	int fd = open_file(procfd, file);
+	int fd = rewind_file(ports, file);
 	size_t len = 0;
 	ssize_t n;
 
@@ -84,7 +94,6 @@ read_small(int procfd, const char *file, char *buf, size_t size)
 		return fd;
 	while ((n = read_some(fd, buf + len, size - len)) > 0)
 		len += (size_t)n;
-	close(fd);
 	if (n < 0)
 		return n;
 	return len < size ? (ssize_t)len : -EMSGSIZE;
@@ -183,33 +192,28 @@ scan_open_table(int fd, const struct table *table, struct usage *usage)
 
 /* A kernel without IPv6 has neither its tables nor its sockstat6. */
 static bool
-has_no_ipv6(int procfd)
+has_no_ipv6(const struct ports *ports)
 {
-	return faccessat(procfd, SOCKSTAT6_FILE, F_OK, 0) < 0 && errno == ENOENT;
+	return ports->files[PORTS_FILE_SOCKSTAT6] == -ENOENT;
 }
 
 static int
-scan_table(int procfd, const struct table *table, struct usage *usage)
+scan_table(const struct ports *ports, const struct table *table, struct usage *usage)
 {
-	int fd = open_file(procfd, table->file);
-	int r;
+	int fd = rewind_file(ports, table->file);
 
-	if (fd == -ENOENT && table->ipv6 && has_no_ipv6(procfd))
+	if (fd == -ENOENT && table->ipv6 && has_no_ipv6(ports))
 		return 0;
-	if (fd < 0)
-		return fd;
-	r = scan_open_table(fd, table, usage);
-	close(fd);
-	return r;
+	return fd < 0 ? fd : scan_open_table(fd, table, usage);
 }
 
 /* A count of sockstat, or false where that cannot be had, as under gVisor. */
 static bool
-read_count(int procfd, const char *file, const char *label, const char *name,
-	uint64_t *ret_count)
+read_count(const struct ports *ports, enum ports_file file, const char *label,
+	const char *name, uint64_t *ret_count)
 {
 	char buf[SMALL_FILE];
-	ssize_t n = read_small(procfd, file, buf, sizeof(buf));
+	ssize_t n = read_small(ports, file, buf, sizeof(buf));
 
 	return n > 0 && procnet_find_count(buf, (size_t)n, label, name, ret_count) == 0;
 }
@@ -219,13 +223,13 @@ read_count(int procfd, const char *file, const char *label, const char *name,
  * family.
  */
 static bool
-counts_nothing_for_tcp6(int procfd)
+counts_nothing_for_tcp6(const struct ports *ports)
 {
 	uint64_t in_use, time_wait;
 
-	return read_count(procfd, SOCKSTAT6_FILE, "TCP6:", "inuse", &in_use) &&
+	return read_count(ports, PORTS_FILE_SOCKSTAT6, "TCP6:", "inuse", &in_use) &&
 	       in_use == 0 &&
-	       read_count(procfd, SOCKSTAT_FILE, "TCP:", "tw", &time_wait) &&
+	       read_count(ports, PORTS_FILE_SOCKSTAT, "TCP:", "tw", &time_wait) &&
 	       time_wait == 0;
 }
 
@@ -236,20 +240,20 @@ counts_nothing_for_tcp6(int procfd)
  * expires meanwhile could hide one of IPv6.
  */
 static int
-scan_tables(int procfd, struct usage *usage, const char **ret_object)
+scan_tables(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
-	bool skip_tcp6 = counts_nothing_for_tcp6(procfd);
+	bool skip_tcp6 = counts_nothing_for_tcp6(ports);
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		const struct table *table = &tables[i];
 		int r;
 
 		if (table->protocol == USAGE_TCP && table->ipv6 && skip_tcp6 &&
-			counts_nothing_for_tcp6(procfd))
+			counts_nothing_for_tcp6(ports))
 			continue;
-		r = scan_table(procfd, table, usage);
+		r = scan_table(ports, table, usage);
 		if (r < 0) {
-			*ret_object = table->file;
+			*ret_object = file_names[table->file];
 			return r;
 		}
 	}
@@ -263,14 +267,14 @@ scan_tables(int procfd, struct usage *usage, const char **ret_object)
  * figure is bounded by the total.
  */
 static int
-scan_by_procfs(int procfd, struct usage *usage, const char **ret_object)
+scan_by_procfs(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
-	int r = scan_tables(procfd, usage, ret_object);
+	int r = scan_tables(ports, usage, ret_object);
 
 	if (r < 0 || !usage->blocked_late)
 		return r;
 	usage_restart(usage);
-	return scan_tables(procfd, usage, ret_object);
+	return scan_tables(ports, usage, ret_object);
 }
 
 /* Whether a dump that ended so need not be tried again. */
@@ -281,38 +285,136 @@ is_consistent(int r, const struct usage *usage)
 }
 
 static int
-scan_by_sock_diag(struct usage *usage, const char **ret_object)
+scan_by_sock_diag(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
-	int r = sockdiag_collect(usage);
+	int r = sockdiag_collect(&ports->sock_diag[0], usage);
 
 	*ret_object = "sock_diag";
-	for (int i = 1; i < SOCK_DIAG_TRIES && !is_consistent(r, usage); i++) {
+	for (int i = 1; i < PORTS_SOCK_DIAG_TRIES && !is_consistent(r, usage); i++) {
 		usage_restart(usage);
-		r = sockdiag_collect(usage);
+		r = sockdiag_collect(&ports->sock_diag[i], usage);
 	}
 	return r;
 }
 
 /* Returns 0 or -errno, and in report->source who answered. */
 static int
-scan(int procfd, struct ports_report *report, const char **ret_object)
+scan(const struct ports *ports, struct usage *usage, struct ports_report *report,
+	const char **ret_object)
 {
-	struct usage *usage = &report->usage;
 	int r;
 
 	report->sock_diag_error = 0;
-	if (report->source == PORTS_SOURCE_PROCFS)
-		return scan_by_procfs(procfd, usage, ret_object);
-	r = scan_by_sock_diag(usage, ret_object);
+	report->source = ports->source;
+	if (ports->source == PORTS_SOURCE_PROCFS)
+		return scan_by_procfs(ports, usage, ret_object);
+	r = scan_by_sock_diag(ports, usage, ret_object);
 	/* A deadline that has passed leaves no time for another source. */
-	if (r < 0 && r != -EINTR && report->source == PORTS_SOURCE_AUTO) {
+	if (r < 0 && r != -EINTR && ports->source == PORTS_SOURCE_AUTO) {
 		report->source = PORTS_SOURCE_PROCFS;
 		report->sock_diag_error = r;
 		usage_restart(usage);
-		return scan_by_procfs(procfd, usage, ret_object);
+		return scan_by_procfs(ports, usage, ret_object);
 	}
 	report->source = PORTS_SOURCE_SOCK_DIAG;
 	return r;
+}
+
+static int
+read_pool(const struct ports *ports, struct usage_pool *pool, const char **ret_object)
+{
+	static char buf[RESERVED_LIST];
+	uint16_t first, last;
+	ssize_t n;
+	int r;
+
+	*ret_object = file_names[PORTS_FILE_RANGE];
+	n = read_small(ports, PORTS_FILE_RANGE, buf, SMALL_FILE);
+	if (n < 0)
+		return (int)n;
+	r = procnet_parse_range(buf, (size_t)n, &first, &last);
+	if (r < 0)
+		return r;
+	usage_pool_fill(pool, first, last);
+
+	*ret_object = file_names[PORTS_FILE_RESERVED];
+	/* The kernel clears as many bytes as are asked for (proc_sys_call_handler). */
+	n = read_small(ports, PORTS_FILE_RESERVED, buf, SMALL_FILE);
+	if (n == -EMSGSIZE)
+		n = read_small(ports, PORTS_FILE_RESERVED, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+	return procnet_parse_reserved(pool, buf, (size_t)n);
+}
+
+static void
+fill_report(const struct usage *usage, size_t top, struct ports_report *report)
+{
+	report->totals = usage_sum(usage);
+	memcpy(report->sockets, usage->sockets, sizeof(report->sockets));
+	report->rows = usage->rows;
+	report->reserved = usage->pool.reserved;
+	report->range_first = usage->pool.range_first;
+	report->range_last = usage->pool.range_last;
+	report->shows_bound_inactive = usage->shows_bound_inactive;
+	report->top_count = destinations_top(&usage->destinations, top, report->top);
+}
+
+static uint64_t
+now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+int
+ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_report,
+	const char **ret_object)
+{
+	static struct usage usage;
+	uint64_t start = now_us();
+	int r = ports->procfs_error;
+
+	*ret_object = "procfs";
+	if (r < 0)
+		return r;
+	usage_reset(&usage, ports->seed);
+	r = read_pool(ports, &usage.pool, ret_object);
+	if (r == 0)
+		r = scan(ports, &usage, ret_report, ret_object);
+	if (r < 0)
+		return r;
+	fill_report(&usage, top, ret_report);
+	ret_report->scan_duration_us = now_us() - start;
+	return 0;
+}
+
+/* Open the files first..last, both included, or remember why not. */
+static void
+open_files(struct ports *ports, const char *procfs, enum ports_file first,
+	enum ports_file last)
+{
+	int procfd = open(procfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	ports->procfs_error = procfd < 0 ? -errno : 0;
+	for (int i = (int)first; procfd >= 0 && i <= (int)last; i++) {
+		int fd = openat(procfd, file_names[i], O_RDONLY | O_CLOEXEC);
+
+		ports->files[i] = fd < 0 ? -errno : fd;
+	}
+	if (procfd >= 0)
+		close(procfd);
+}
+
+static void
+open_nothing(struct ports *ports)
+{
+	for (int i = 0; i < PORTS_FILES; i++)
+		ports->files[i] = -EBADF;
+	for (int i = 0; i < PORTS_SOCK_DIAG_TRIES; i++)
+		ports->sock_diag[i].fd = -EBADF;
 }
 
 /* The kernel gives every process random bytes; they serve where getrandom() is denied. */
@@ -325,95 +427,44 @@ make_seed(uint64_t ret_seed[static DESTINATIONS_SEED_WORDS])
 		memcpy(ret_seed, (const void *)getauxval(AT_RANDOM), size);
 }
 
-static int
-read_pool(int procfd, struct usage_pool *pool, const char **ret_object)
+void
+ports_open(struct ports *ret_ports, const char *procfs, enum ports_source source)
 {
-	static char buf[RESERVED_LIST];
-	uint16_t first, last;
-	ssize_t n;
-	int r;
-
-	*ret_object = RANGE_FILE;
-	n = read_small(procfd, RANGE_FILE, buf, SMALL_FILE);
-	if (n < 0)
-		return (int)n;
-	r = procnet_parse_range(buf, (size_t)n, &first, &last);
-	if (r < 0)
-		return r;
-	usage_pool_fill(pool, first, last);
-
-	*ret_object = RESERVED_FILE;
-	/* The kernel clears as many bytes as are asked for (proc_sys_call_handler). */
-	n = read_small(procfd, RESERVED_FILE, buf, SMALL_FILE);
-	if (n == -EMSGSIZE)
-		n = read_small(procfd, RESERVED_FILE, buf, sizeof(buf));
-	if (n < 0)
-		return (int)n;
-	return procnet_parse_reserved(pool, buf, (size_t)n);
+	ret_ports->source = source;
+	open_nothing(ret_ports);
+	make_seed(ret_ports->seed);
+	open_files(ret_ports, procfs, PORTS_FILE_RANGE,
+		source == PORTS_SOURCE_SOCK_DIAG ? PORTS_FILE_RESERVED : PORTS_FILE_UDP6);
+	if (source == PORTS_SOURCE_PROCFS)
+		return;
+	for (int i = 0; i < PORTS_SOCK_DIAG_TRIES; i++)
+		ret_ports->sock_diag[i] = sockdiag_open();
 }
 
-static int
-open_procfs(const char *procfs, const char **ret_object)
+void
+ports_close(const struct ports *ports)
 {
-	int fd = open(procfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	*ret_object = "procfs";
-	return fd < 0 ? -errno : fd;
-}
-
-static uint64_t
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-/* Start usage over with the pool of now. Returns 0 or -errno. */
-static int
-reset_usage(int procfd, struct usage *usage, const char **ret_object)
-{
-	uint64_t seed[DESTINATIONS_SEED_WORDS];
-
-	make_seed(seed);
-	usage_reset(usage, seed);
-	return read_pool(procfd, &usage->pool, ret_object);
-}
-
-int
-ports_collect(const char *procfs, enum ports_source source,
-	struct ports_report *ret_report, const char **ret_object)
-{
-	uint64_t start = now_us();
-	int procfd, r;
-
-	procfd = open_procfs(procfs, ret_object);
-	if (procfd < 0)
-		return procfd;
-	ret_report->source = source;
-	r = reset_usage(procfd, &ret_report->usage, ret_object);
-	if (r == 0)
-		r = scan(procfd, ret_report, ret_object);
-	close(procfd);
-	if (r < 0)
-		return r;
-	ret_report->totals = usage_sum(&ret_report->usage);
-	ret_report->scan_duration_us = now_us() - start;
-	return 0;
+	for (int i = 0; i < PORTS_FILES; i++) {
+		if (ports->files[i] >= 0)
+			close(ports->files[i]);
+	}
+	for (int i = 0; i < PORTS_SOCK_DIAG_TRIES; i++)
+		sockdiag_close(&ports->sock_diag[i]);
 }
 
 int
 ports_pool_contains(const char *procfs, uint16_t port)
 {
 	struct usage_pool pool;
+	struct ports ports;
 	const char *object;
-	int procfd = open_procfs(procfs, &object);
 	int r;
 
-	if (procfd < 0)
-		return procfd;
-	r = read_pool(procfd, &pool, &object);
-	close(procfd);
+	open_nothing(&ports);
+	open_files(&ports, procfs, PORTS_FILE_RANGE, PORTS_FILE_RESERVED);
+	r = ports.procfs_error;
+	if (r == 0)
+		r = read_pool(&ports, &pool, &object);
+	ports_close(&ports);
 	return r < 0 ? r : usage_pool_contains(&pool, port);
 }

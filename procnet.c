@@ -240,9 +240,9 @@ procnet_last_endpoints(const char *buf, size_t len)
 {
 	const struct slice none = { buf, 0 };
 	struct cursor line = { buf, buf + len - 1 };
-	struct in6_addr address;
+	struct in6_addr local, remote;
+	uint16_t local_port, remote_port;
 	const char *newline, *first;
-	uint16_t port;
 
 	if (len == 0 || buf[len - 1] != '\n')
 		return none;
@@ -252,8 +252,8 @@ procnet_last_endpoints(const char *buf, size_t len)
 	if (!take_entry(&line))
 		return none;
 	first = line.at;
-	if (!take_endpoint(&line, &address, &port) ||
-		!take_endpoint(&line, &address, &port) || port == 0)
+	if (!take_endpoint(&line, &local, &local_port) ||
+		!take_endpoint(&line, &remote, &remote_port) || remote_port == 0)
 		return none;
 	return (struct slice){ first, (size_t)(line.at - first) };
 }

@@ -304,21 +304,34 @@ kernel_shows_bound_inactive(void)
 	return uname(&name) == 0 && sockdiag_shows_bound_inactive(name.release);
 }
 
-int
-sockdiag_collect(struct usage *usage)
+struct sockdiag
+sockdiag_open(void)
 {
-	bool bound_inactive = kernel_shows_bound_inactive();
-	uint32_t states = STATES_ALL;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	int r = 0;
 
-	if (fd < 0)
-		return -errno;
-	if (bound_inactive)
+	return (struct sockdiag){
+		.fd = fd < 0 ? -errno : fd,
+		.shows_bound_inactive = kernel_shows_bound_inactive(),
+	};
+}
+
+void
+sockdiag_close(const struct sockdiag *door)
+{
+	if (door->fd >= 0)
+		close(door->fd);
+}
+
+int
+sockdiag_collect(const struct sockdiag *door, struct usage *usage)
+{
+	uint32_t states = STATES_ALL;
+	int r = door->fd < 0 ? door->fd : 0;
+
+	if (door->shows_bound_inactive)
 		states |= 1U << STATE_BOUND_INACTIVE;
 	for (uint32_t i = 0; r == 0 && i < sizeof(dumps) / sizeof(dumps[0]); i++)
-		r = collect_dump(fd, usage, &dumps[i], states, i + 1);
-	close(fd);
-	usage->shows_bound_inactive = bound_inactive;
+		r = collect_dump(door->fd, usage, &dumps[i], states, i + 1);
+	usage->shows_bound_inactive = door->shows_bound_inactive;
 	return r;
 }

@@ -16,6 +16,7 @@
 
 #include "usage.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,19 +25,31 @@ enum {
 	SOCKDIAG_RECEIVE_MAX = 32 * 1024,
 };
 
+/* A netlink socket, opened before it is needed: a confined process opens none. */
+struct sockdiag {
+	int fd;                    /* or -errno: why there is none */
+	bool shows_bound_inactive; /* this kernel does */
+};
+
+/* Open a socket, close-on-exec, for one collection. Look at ret->fd for an error. */
+struct sockdiag sockdiag_open(void);
+
+/* Close it, if it is open. */
+void sockdiag_close(const struct sockdiag *door);
+
 /*
- * Count every socket into usage; the pool is what usage was reset to. Opens a netlink
- * socket, close-on-exec, and closes it again. Waits for nothing: the kernel makes each
- * part of a dump when it is asked for it.
+ * Count every socket into usage; the pool is what usage was reset to. Waits for nothing:
+ * the kernel makes each part of a dump when it is asked for it.
  *
  * Returns 0; the dumps are complete, and usage->shows_bound_inactive is set where this
  * kernel shows such sockets. Returns -EAGAIN or -ENOBUFS when they are not, because the
- * kernel says so, or left out the end: usage_restart() and try again. Else returns
- * -errno: what socket(2), send(2) or recv(2) said (-EINTR: a deadline passed), what the
- * kernel answered (-ENOENT: a module is missing), or -EBADMSG when the answer does not
- * parse. usage is unusable after an error, until usage_restart().
+ * kernel says so, or left out the end: usage_restart() and try again, by another socket,
+ * because this one may still be handed the rest. Else returns -errno: why the socket was
+ * not opened, what send(2) or recv(2) said (-EINTR: a deadline passed), what the kernel
+ * answered (-ENOENT: a module is missing), or -EBADMSG when the answer does not parse.
+ * usage is unusable after an error, until usage_restart().
  */
-int sockdiag_collect(struct usage *usage);
+int sockdiag_collect(const struct sockdiag *door, struct usage *usage);
 
 /*
  * Count the sockets in what one recv(2) brought of the dump with this sequence number. No

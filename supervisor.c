@@ -3,8 +3,10 @@
 
 #include "log.h"
 #include "manager.h"
+#include "signals.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +15,8 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,11 +24,21 @@
 enum {
 	ACCEPT_BATCH = 64, /* before the others get their turn again */
 	EVENT_BATCH = 64,
-	PEEK_SIZE = 16 * 1024, /* one for all; more than any head may have */
-	BACKOFF_FIRST_MS = 100,
-	BACKOFF_LAST_MS = 3200, /* a port is taken within 5 s of being free */
-	KILL_GRACE_MS = 1000,   /* a process ends itself at its deadline, or else */
-	ANSWERED_MS = 500,      /* for the client to close first: TIME_WAIT is its */
+	PEEK_SIZE = 16 * 1024,      /* one for all; more than any head may have */
+	LISTEN_DELAY_MAX_MS = 3200, /* a port is taken within 5 s of being free */
+	ACCEPT_DELAY_MAX_MS = 800,  /* accepting goes on within 1 s of being possible */
+	WAIT_FAILED_MS = 100,
+	RECEIVE_TRIES = 3,
+	/*
+	 * So many processes that crash in so short a time are no accident: somebody who
+	 * guesses is made to wait, and longer each time, until there is peace.
+	 */
+	CRASHES = 3,
+	CRASH_WINDOW_MS = 10 * 1000,
+	CRASH_DELAY_MAX_MS = 5000,
+	CRASH_PEACE_MS = 60 * 1000,
+	KILL_GRACE_MS = 1000, /* a process ends itself at its deadline, or else */
+	ANSWERED_MS = 500,    /* for the client to close first: TIME_WAIT is its */
 	CLOSING_MS = 2000,
 	DISCARD_MAX = 1024 * 1024, /* bytes read after the answer */
 	/* Three standard ones, log, epoll, 8 listening, one just accepted, and more. */
@@ -35,15 +49,18 @@ enum {
 /* The states whose connections may be given up for a new one, cheapest loss first. */
 static const enum hold_state expendable[] = { HOLD_HEAD, HOLD_CLOSING, HOLD_ANSWERED };
 
-struct backoff {
-	int64_t until_ms;
-	int64_t delay_ms;
-};
-
 struct listener {
-	struct backoff backoff;
+	struct backoff opening, accepting;
 	bool watched; /* it is open and part of the epoll set */
 	bool pending; /* there may be connections to accept */
+};
+
+/* Processes that crashed, and what that does to the next ones. */
+struct crashes {
+	int64_t at_ms[CRASHES]; /* the last ones, in turn; 0 for none */
+	int64_t last_ms;
+	size_t next;
+	struct backoff backoff; /* all zeros in peace */
 };
 
 struct supervisor {
@@ -51,9 +68,7 @@ struct supervisor {
 	struct hold hold;
 	struct listener listeners[LISTEN_MAX];
 	char peek[PEEK_SIZE];
-	uint64_t outcomes[SUPERVISOR_OUTCOMES];
-	sigset_t wait_mask; /* while waiting for events; all is blocked elsewhere */
-	int64_t start_time_ms;
+	struct crashes crashes;
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;
 	pid_t pid;
@@ -71,85 +86,6 @@ const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES] = {
 };
 
 static const struct slice no_word;
-
-static volatile sig_atomic_t told_to_stop;
-
-static void
-on_stop(int signal_number)
-{
-	(void)signal_number;
-	told_to_stop = 1;
-}
-
-/* That it arrives is all: it ends the wait, and the loop reaps. */
-static void
-on_child(int signal_number)
-{
-	(void)signal_number;
-}
-
-static const struct {
-	int number;
-	void (*handler)(int);
-} handled_signals[] = {
-	{ SIGTERM, on_stop },
-	{ SIGINT, on_stop },
-	{ SIGCHLD, on_child },
-};
-
-enum {
-	HANDLED_SIGNALS = sizeof(handled_signals) / sizeof(handled_signals[0]),
-};
-
-/*
- * PID 1 has no default actions, so the two signals that end it need handlers; all others
- * leave PID 1 alone by themselves.
- */
-static void
-catch_signals(struct supervisor *s)
-{
-	struct sigaction action = { .sa_flags = 0 };
-	sigset_t all;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &s->wait_mask);
-	sigemptyset(&action.sa_mask);
-	for (int i = 0; i < HANDLED_SIGNALS; i++) {
-		action.sa_handler = handled_signals[i].handler;
-		sigaction(handled_signals[i].number, &action, NULL);
-		sigdelset(&s->wait_mask, handled_signals[i].number);
-	}
-}
-
-static void
-release_signals(const struct supervisor *s)
-{
-	for (int i = 0; i < HANDLED_SIGNALS; i++)
-		signal(handled_signals[i].number, SIG_DFL);
-	sigprocmask(SIG_SETMASK, &s->wait_mask, NULL);
-}
-
-static void
-back_off(struct backoff *backoff)
-{
-	backoff->delay_ms *= 2;
-	if (backoff->delay_ms < BACKOFF_FIRST_MS)
-		backoff->delay_ms = BACKOFF_FIRST_MS;
-	if (backoff->delay_ms > BACKOFF_LAST_MS)
-		backoff->delay_ms = BACKOFF_LAST_MS;
-	backoff->until_ms = util_now_ms() + backoff->delay_ms;
-}
-
-static void
-pause_for(const struct supervisor *s, int64_t ms)
-{
-	struct timespec time = {
-		.tv_sec = (time_t)(ms / 1000),
-		.tv_nsec = (long)(ms % 1000 * 1000000),
-	};
-
-	ppoll(NULL, 0, &time, &s->wait_mask);
-}
 
 /* Close with a reset: nothing stays in the table that each scrape walks. */
 static void
@@ -203,7 +139,7 @@ static void
 drop(struct supervisor *s, struct hold_connection *c, enum supervisor_outcome outcome,
 	struct slice word)
 {
-	s->outcomes[outcome]++;
+	s->config->tally->outcomes[outcome]++;
 	cut_off(s, c, word);
 }
 
@@ -254,15 +190,33 @@ queue_connection(struct supervisor *s, struct hold_connection *c)
 		return;
 	}
 	unwatch(s, c);
+	c->ready_ms = util_now_ms();
 	c->deadline_ms = c->accepted_ms + s->config->timeout_ms;
 	hold_move(&s->hold, c, HOLD_READY);
+}
+
+/*
+ * Receive without waiting. No signal interrupts that; but one event tells of what came
+ * once only, so that it is better not believed at the first time.
+ */
+static ssize_t
+receive(struct supervisor *s, const struct hold_connection *c, int flags)
+{
+	ssize_t n = -1;
+
+	for (int i = 0; i < RECEIVE_TRIES; i++) {
+		n = recv(c->fd, s->peek, sizeof(s->peek), flags | MSG_DONTWAIT);
+		if (n >= 0 || errno != EINTR)
+			break;
+	}
+	return n;
 }
 
 /* Look whether the head is there; `ended` when no more bytes will come. */
 static void
 examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 {
-	ssize_t n = recv(c->fd, s->peek, sizeof(s->peek), MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n = receive(s, c, MSG_PEEK);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -293,7 +247,7 @@ hold_connection(struct supervisor *s, int fd)
 		evict_oldest(s);
 	c = hold_oldest(&s->hold, HOLD_FREE);
 	if (!c) {
-		s->outcomes[SUPERVISOR_REFUSED]++;
+		s->config->tally->outcomes[SUPERVISOR_REFUSED]++;
 		turn_away(fd, s->config->busy);
 		return;
 	}
@@ -326,10 +280,22 @@ is_shortage(int error)
 	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
-static void
-accept_failed(struct supervisor *s, struct listener *listener, int error)
+/* accept(2) looks for a descriptor first, and for a connection only then. */
+static bool
+has_connection(int fd)
 {
-	if (error == EAGAIN) {
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+
+	return poll(&pollfd, 1, 0) != 0;
+}
+
+static void
+accept_failed(struct supervisor *s, size_t i, int error)
+{
+	struct listener *listener = &s->listeners[i];
+
+	if (error == EAGAIN ||
+		(is_shortage(error) && !has_connection(s->config->sockets[i].fd))) {
 		listener->pending = false;
 		return;
 	}
@@ -337,7 +303,7 @@ accept_failed(struct supervisor *s, struct listener *listener, int error)
 	/* Giving up a connection gives back what the next accept needs. */
 	if (is_shortage(error) && evict_oldest(s))
 		return;
-	back_off(&listener->backoff);
+	backoff_grow(&listener->accepting, ACCEPT_DELAY_MAX_MS);
 }
 
 static void
@@ -346,12 +312,12 @@ accept_connections(struct supervisor *s, size_t i)
 	struct listener *listener = &s->listeners[i];
 	int fd = -1;
 
-	if (!listener->pending || util_now_ms() < listener->backoff.until_ms)
+	if (!listener->pending || util_now_ms() < listener->accepting.until_ms)
 		return;
 	for (int n = 0; n < ACCEPT_BATCH; n++) {
 		fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0) {
-			listener->backoff = (struct backoff){ 0 };
+			listener->accepting = (struct backoff){ 0 };
 			hold_connection(s, fd);
 		} else if (!is_peer_error(errno)) {
 			break;
@@ -359,7 +325,7 @@ accept_connections(struct supervisor *s, size_t i)
 	}
 	/* A whole batch that ends in a peer's error is more than bad luck. */
 	if (fd < 0)
-		accept_failed(s, listener, errno);
+		accept_failed(s, i, errno);
 }
 
 static void
@@ -371,33 +337,31 @@ announce(struct supervisor *s, const char *name)
 	s->announced = true;
 }
 
-/* Watch a listening socket, opening it first if it is ours; false when that must wait. */
-static bool
+/* Open a listening socket that is ours, and watch it. Returns 0 or -errno. */
+static int
 start_listening(struct supervisor *s, size_t i)
 {
 	struct listen_socket *socket = &s->config->sockets[i];
 	char name[LISTEN_TEXT_MAX] = "passed socket";
-	bool passed = socket->fd >= 0;
+	int r = 0;
 
-	if (!passed) {
+	if (!socket->passed) {
 		listen_format_address(&socket->address, name, sizeof(name));
-		socket->fd = listen_open(&socket->address);
+		r = listen_open(socket);
 	}
-	if (socket->fd < 0) {
-		log_message("listen on %s: %s", name, strerror(-socket->fd));
-		socket->fd = -1;
-		return false;
+	if (r < 0) {
+		log_message("listen on %s: %s", name, strerror(-r));
+		return r;
 	}
 	if (watch(s, socket->fd, LISTENER + i) < 0) {
-		log_message("watch %s: %s", name, strerror(errno));
-		if (!passed) {
-			close(socket->fd);
-			socket->fd = -1;
-		}
-		return false;
+		r = -errno;
+		log_message("watch %s: %s", name, strerror(-r));
+		/* Connections come all the same; they are looked for now and then. */
+		s->listeners[i].pending = true;
+		return r;
 	}
 	announce(s, name);
-	return true;
+	return 0;
 }
 
 static void
@@ -406,13 +370,13 @@ start_listeners(struct supervisor *s)
 	for (size_t i = 0; i < s->config->socket_count; i++) {
 		struct listener *listener = &s->listeners[i];
 
-		if (listener->watched || util_now_ms() < listener->backoff.until_ms)
+		if (listener->watched || util_now_ms() < listener->opening.until_ms)
 			continue;
-		listener->watched = start_listening(s, i);
-		if (listener->watched)
-			listener->backoff = (struct backoff){ 0 };
-		else
-			back_off(&listener->backoff);
+		listener->watched = start_listening(s, i) == 0;
+		if (!listener->watched)
+			backoff_grow(&listener->opening, listener->pending
+								 ? ACCEPT_DELAY_MAX_MS
+								 : LISTEN_DELAY_MAX_MS);
 	}
 }
 
@@ -422,7 +386,7 @@ discard_input(struct supervisor *s, struct hold_connection *c)
 {
 	ssize_t n;
 
-	while ((n = recv(c->fd, s->peek, sizeof(s->peek), MSG_DONTWAIT)) > 0) {
+	while ((n = receive(s, c, 0)) > 0) {
 		c->discarded += (size_t)n;
 		if (c->discarded > DISCARD_MAX) {
 			cut_off(s, c, no_word);
@@ -451,28 +415,48 @@ handle_event(struct supervisor *s, const struct epoll_event *event)
 		discard_input(s, c);
 }
 
-/* Only the connection itself is left to the child. */
+/* Close first..last; last is never below first - 1. */
 static void
-become_child(struct supervisor *s, const struct hold_connection *own)
+close_from_to(unsigned first, unsigned last)
+{
+	struct rlimit limit = { .rlim_cur = 0 };
+
+	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	/* Before Linux 5.9, or forbidden: none is above what was allowed. */
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; fd++)
+		close((int)fd);
+}
+
+/* Close all but the standard ones, what the child keeps, and its own connection. */
+static void
+close_others(const struct supervisor *s, int own)
+{
+	int from = STDERR_FILENO + 1;
+
+	for (;;) {
+		int next = own >= from ? own : INT_MAX;
+
+		for (int i = 0; i < SUPERVISOR_KEEP_MAX; i++) {
+			if (s->config->keep[i] >= from && s->config->keep[i] < next)
+				next = s->config->keep[i];
+		}
+		close_from_to((unsigned)from, (unsigned)next - 1);
+		if (next == INT_MAX)
+			return;
+		from = next + 1;
+	}
+}
+
+static void
+become_child(const struct supervisor *s, const struct hold_connection *own)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != s->pid)
 		_exit(EXIT_FAILURE); /* the supervisor was gone before that took effect */
-	release_signals(s);
-	close(s->epoll_fd);
-	for (size_t i = 0; i < s->config->socket_count; i++) {
-		if (s->config->sockets[i].fd >= 0)
-			close(s->config->sockets[i].fd);
-	}
-	for (int state = HOLD_HEAD; state < HOLD_STATES; state++) {
-		const struct hold_connection *c =
-			hold_oldest(&s->hold, (enum hold_state)state);
-
-		for (; c; c = c->newer) {
-			if (c != own)
-				close(c->fd);
-		}
-	}
+	signals_release();
+	close_others(s, own->fd);
 }
 
 static void
@@ -481,8 +465,37 @@ fill_child(const struct supervisor *s, const struct hold_connection *c,
 {
 	ret_child->connection = c->fd;
 	ret_child->accepted_ms = c->accepted_ms;
-	ret_child->start_time_ms = s->start_time_ms;
-	memcpy(ret_child->outcomes, s->outcomes, sizeof(s->outcomes));
+	ret_child->ready_ms = c->ready_ms;
+	ret_child->tally = *s->config->tally;
+}
+
+static void
+note_crash(struct crashes *crashes)
+{
+	int64_t now = util_now_ms(), third_last;
+
+	crashes->last_ms = now;
+	crashes->at_ms[crashes->next] = now;
+	crashes->next = (crashes->next + 1) % CRASHES;
+	third_last = crashes->at_ms[crashes->next];
+	if (crashes->backoff.delay_ms > 0 ||
+		(third_last > 0 && now - third_last < CRASH_WINDOW_MS))
+		backoff_grow(&crashes->backoff, CRASH_DELAY_MAX_MS);
+}
+
+/* One process for each delay, until there is peace. */
+static bool
+may_start_process(struct crashes *crashes)
+{
+	int64_t now = util_now_ms();
+
+	if (crashes->backoff.delay_ms > 0 && now - crashes->last_ms >= CRASH_PEACE_MS)
+		crashes->backoff = (struct backoff){ 0 };
+	if (now < crashes->backoff.until_ms)
+		return false;
+	if (crashes->backoff.delay_ms > 0)
+		crashes->backoff.until_ms = now + crashes->backoff.delay_ms;
+	return true;
 }
 
 /* Returns true in a child. */
@@ -492,7 +505,8 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 	struct hold_connection *c;
 
 	while ((c = hold_oldest(&s->hold, HOLD_READY)) &&
-		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes) {
+		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes &&
+		may_start_process(&s->crashes)) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -517,13 +531,15 @@ judge(const struct hold_connection *c, int status)
 {
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS)
 		return SUPERVISOR_SERVED;
+	if (WIFSIGNALED(status) && !c->killed) {
+		log_message("answer connection: process killed by signal %d",
+			WTERMSIG(status));
+		return SUPERVISOR_CRASHED;
+	}
 	/* A process gives up at the deadline by itself, or is killed a little later. */
-	if (c->killed || util_now_ms() >= c->deadline_ms - KILL_GRACE_MS)
-		return SUPERVISOR_TIMED_OUT;
-	if (WIFEXITED(status))
-		return SUPERVISOR_FAILED;
-	log_message("answer connection: process killed by signal %d", WTERMSIG(status));
-	return SUPERVISOR_CRASHED;
+	return c->killed || util_now_ms() >= c->deadline_ms - KILL_GRACE_MS
+	               ? SUPERVISOR_TIMED_OUT
+	               : SUPERVISOR_FAILED;
 }
 
 static void
@@ -531,11 +547,13 @@ finish(struct supervisor *s, struct hold_connection *c, int status)
 {
 	enum supervisor_outcome outcome = judge(c, status);
 
+	if (outcome == SUPERVISOR_CRASHED)
+		note_crash(&s->crashes);
 	if (outcome != SUPERVISOR_SERVED) {
 		drop(s, c, outcome, no_word);
 		return;
 	}
-	s->outcomes[SUPERVISOR_SERVED]++;
+	s->config->tally->outcomes[SUPERVISOR_SERVED]++;
 	c->deadline_ms = util_now_ms() + ANSWERED_MS;
 	hold_move(&s->hold, c, HOLD_ANSWERED);
 	/* Unwatched, it is let go by its deadlines. */
@@ -672,9 +690,16 @@ next_deadline(const struct supervisor *s)
 			next = earlier(next, c->deadline_ms);
 	}
 	for (size_t i = 0; i < s->config->socket_count; i++) {
-		if (s->listeners[i].pending || !s->listeners[i].watched)
-			next = earlier(next, s->listeners[i].backoff.until_ms);
+		const struct listener *listener = &s->listeners[i];
+
+		if (listener->pending)
+			next = earlier(next, listener->accepting.until_ms);
+		if (!listener->watched)
+			next = earlier(next, listener->opening.until_ms);
 	}
+	if (s->crashes.backoff.delay_ms > 0 && hold_count(&s->hold, HOLD_READY) > 0 &&
+		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes)
+		next = earlier(next, s->crashes.backoff.until_ms);
 	if (s->watchdog_ms > 0)
 		next = earlier(next, s->watchdog_at_ms);
 	if (s->idle_since_ms > 0 && s->config->idle_exit_ms > 0)
@@ -695,28 +720,31 @@ wait_ms(const struct supervisor *s)
 	return left < INT32_MAX ? (int)left : INT32_MAX;
 }
 
-/*
- * epoll_pwait() takes pending signals only when it has to wait; a supervisor that is
- * never out of work would not hear SIGTERM.
- */
+/* Events cannot be had: look at everything that may have had one. */
 static void
-let_signals_in(const struct supervisor *s)
+look_at_all(struct supervisor *s)
 {
-	sigset_t all;
+	struct hold_connection *c = hold_oldest(&s->hold, HOLD_HEAD), *newer;
 
-	sigprocmask(SIG_SETMASK, &s->wait_mask, &all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (size_t i = 0; i < s->config->socket_count; i++)
+		s->listeners[i].pending = s->listeners[i].watched;
+	for (; c; c = newer) {
+		newer = c->newer;
+		examine_head(s, c, false);
+	}
 }
 
 static void
 wait_for_events(struct supervisor *s)
 {
 	struct epoll_event events[EVENT_BATCH];
-	int n = epoll_pwait(s->epoll_fd, events, EVENT_BATCH, wait_ms(s), &s->wait_mask);
+	int n = epoll_pwait(
+		s->epoll_fd, events, EVENT_BATCH, wait_ms(s), signals_wait_mask());
 
 	if (n < 0 && errno != EINTR) {
 		log_message("wait for events: %s", strerror(errno));
-		pause_for(s, BACKOFF_FIRST_MS);
+		signals_pause(WAIT_FAILED_MS);
+		look_at_all(s);
 	}
 	for (int i = 0; i < n; i++)
 		handle_event(s, &events[i]);
@@ -763,22 +791,30 @@ raise_descriptor_limit(size_t wanted)
 }
 
 static void
+note_start(struct supervisor_tally *tally)
+{
+	struct timespec now;
+
+	if (tally->start_time_ms == 0 && clock_gettime(CLOCK_REALTIME, &now) == 0)
+		tally->start_time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
 start(struct supervisor *s, const struct supervisor_config *config)
 {
 	struct backoff backoff = { 0 };
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	s->start_time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	s->config = config;
 	s->pid = getpid();
+	note_start(config->tally);
 	hold_reset(&s->hold, config->max_connections);
-	catch_signals(s);
+	signals_catch();
 	raise_descriptor_limit(config->max_connections + SPARE_DESCRIPTORS);
-	while ((s->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 && !told_to_stop) {
+	while ((s->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 &&
+		!signals_told_to_stop()) {
 		log_message("create epoll: %s", strerror(errno));
-		back_off(&backoff);
-		pause_for(s, backoff.delay_ms);
+		backoff_grow(&backoff, ACCEPT_DELAY_MAX_MS);
+		signals_pause(backoff.delay_ms);
 	}
 	s->watchdog_ms = manager_watchdog_ms();
 }
@@ -799,11 +835,11 @@ supervisor_run(const struct supervisor_config *config, struct supervisor_child *
 	static struct supervisor s;
 
 	start(&s, config);
-	while (!told_to_stop && !is_idle(&s)) {
+	while (!signals_told_to_stop() && !is_idle(&s)) {
 		start_listeners(&s);
 		answer_watchdog(&s);
 		wait_for_events(&s);
-		let_signals_in(&s);
+		signals_let_in();
 		reap(&s);
 		for (size_t i = 0; i < config->socket_count; i++)
 			accept_connections(&s, i);

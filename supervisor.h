@@ -25,6 +25,7 @@ enum {
 	SUPERVISOR_PROCESSES_MAX = 64,
 	SUPERVISOR_QUEUE_MAX = 256, /* complete requests that wait for a process */
 	SUPERVISOR_HEAD_MS = 5000,  /* for a head to come */
+	SUPERVISOR_KEEP_MAX = 2,
 };
 
 /* How a connection ended. */
@@ -40,10 +41,22 @@ enum supervisor_outcome {
 
 extern const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES];
 
+/*
+ * What a supervisor has seen. It lies where the successor of one that died finds it, and
+ * where a keeper sees it move.
+ */
+struct supervisor_tally {
+	int64_t start_time_ms; /* Unix time of the first supervisor's start, or 0 */
+	uint64_t outcomes[SUPERVISOR_OUTCOMES];
+};
+
 struct supervisor_config {
-	struct listen_socket
-		*sockets; /* those with fd -1 are opened, and again until it works */
+	/* Those that do not listen yet are opened, and again until it works. */
+	struct listen_socket *sockets;
 	size_t socket_count;
+	struct supervisor_tally *tally;
+	/* Descriptors that children keep, besides 0 to 2 and their connection; or -1. */
+	int keep[SUPERVISOR_KEEP_MAX];
 	size_t max_connections; /* 1 to SUPERVISOR_CONNECTIONS_MAX */
 	size_t max_processes;   /* 1 to SUPERVISOR_PROCESSES_MAX */
 	int64_t timeout_ms;     /* for a whole exchange, from accept on */
@@ -59,9 +72,9 @@ struct supervisor_config {
 /* What a child gets: its connection, and what the supervisor has seen so far. */
 struct supervisor_child {
 	int connection;
-	int64_t accepted_ms;   /* util_now_ms() at its accept */
-	int64_t start_time_ms; /* Unix time of the supervisor's start */
-	uint64_t outcomes[SUPERVISOR_OUTCOMES];
+	int64_t accepted_ms; /* util_now_ms() at its accept */
+	int64_t ready_ms;    /* and when its request head was there */
+	struct supervisor_tally tally;
 };
 
 /*

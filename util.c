@@ -10,6 +10,7 @@
 
 enum {
 	SECONDS_MAX = 24 * 3600, /* a day */
+	BACKOFF_FIRST_MS = 100,
 };
 
 struct buf
@@ -151,4 +152,15 @@ util_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void
+backoff_grow(struct backoff *backoff, int64_t max_ms)
+{
+	backoff->delay_ms *= 2;
+	if (backoff->delay_ms < BACKOFF_FIRST_MS)
+		backoff->delay_ms = BACKOFF_FIRST_MS;
+	if (backoff->delay_ms > max_ms)
+		backoff->delay_ms = max_ms;
+	backoff->until_ms = util_now_ms() + backoff->delay_ms;
 }

@@ -64,6 +64,15 @@ int util_parse_number(struct slice s, uint64_t min, uint64_t max, uint64_t *ret_
  */
 int util_parse_seconds(struct slice s, int64_t *ret_ms);
 
+/* When something that failed may be tried again: later each time. All zeros: now. */
+struct backoff {
+	int64_t until_ms; /* by util_now_ms() */
+	int64_t delay_ms;
+};
+
+/* Put it off by 0.1 s, then by twice as long each time, at most by max_ms. */
+void backoff_grow(struct backoff *backoff, int64_t max_ms);
+
 /* Milliseconds of CLOCK_MONOTONIC: for deadlines, never shown to anyone. */
 int64_t util_now_ms(void);
 
