@@ -35,6 +35,18 @@ replay() {
     replay label
 }
 
+@test "whole expositions" {
+    replay exposition
+}
+
+@test "the supervisor's table of connections" {
+    replay hold
+}
+
+@test "bearer tokens" {
+    replay token
+}
+
 @test "numbers and addresses of options" {
     replay number
 }

@@ -6,7 +6,8 @@ bats_load_library bats-support
 bats_load_library bats-assert
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-PROGRAM=$ROOT/metrics-sidecar
+# Another build of the program may be put to the tests; see tests/coverage.
+PROGRAM=${PROGRAM_UNDER_TEST:-$ROOT/metrics-sidecar}
 STATIC_PROGRAM=$ROOT/build/static-systemd0/metrics-sidecar
 PEER=$ROOT/build/tests/peer
 FIXTURES=$ROOT/tests/fixtures
@@ -108,6 +109,21 @@ start_server() {
     start server ns "${SERVER:-$PROGRAM}" "$@"
     SERVER_PID=$STARTED_PID
     wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+}
+
+# as_pid1 [ARGUMENT...]: the server as PID 1 of a namespace of its own; UNSHARE_PID is its parent, and see find_pid1.
+as_pid1() {
+    start server ns unshare -p --fork --kill-child "${SERVER:-$PROGRAM}" "$@"
+    UNSHARE_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    find_pid1
+}
+
+# PID1, and SERVER_PID: the process that accepts, its child.
+find_pid1() {
+    PID1=$(ps -o pid= --ppid "$STARTED_PID" | tr -d ' ')
+    SERVER_PID=$(ps -o pid=,stat= --ppid "$PID1" | awk '$2 !~ /^Z/ { print $1 }')
+    [ -n "$SERVER_PID" ]
 }
 
 server_log() {

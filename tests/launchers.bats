@@ -24,6 +24,7 @@ setup_file() {
     # Super-servers start the program as nobody, who must get there.
     chmod a+x "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$(dirname "$BATS_FILE_TMPDIR")"
     make_target install PREFIX="$PREFIX_UNDER_TEST" DESTDIR=
+    install -m 755 "$PROGRAM" "$INSTALLED"
     make_busy_procfs "$PROCFS"
     make_certificates
     request | METRICS_SIDECAR_PROCFS=$PROCFS "$PROGRAM" --inetd | cat >"$REFERENCE"
@@ -672,6 +673,20 @@ assert_refused() {
     assert_output 200
 }
 
+@test "a stale path that could not be looked at is replaced at the next try" {
+    local path=$BATS_TEST_TMPDIR/socket
+    hold "listen $path"
+    kill -KILL "$HOLD_PID"
+    wait_until 5 is_gone "$HOLD_PID"
+    # The second socket that it asks for is to find out whether somebody listens there.
+    start server ns strace -D -qq -o /dev/null -e trace=socket -e signal=none -e inject=socket:error=EMFILE:when=2 \
+        "$PROGRAM" --web.listen-address="unix:$path"
+    wait_until 5 grep -qx "metrics-sidecar: listen on unix:$path: Address already in use" "$BATS_TEST_TMPDIR/server.err"
+    wait_until 5 grep -qx "metrics-sidecar: listen on unix:$path" "$BATS_TEST_TMPDIR/server.err"
+    run scrape --unix-socket "$path" -o /dev/null -w '%{http_code}'
+    assert_output 200
+}
+
 @test "a path of a UNIX socket in use is waited for" {
     local path=$BATS_TEST_TMPDIR/socket
     hold "listen $path"
@@ -739,6 +754,30 @@ assert_refused() {
     run server_log
     assert_output --partial 'LISTEN_PID is not this process: ignored'
     assert_output --partial 'listen on :9999'
+    serves
+}
+
+@test "among passed sockets one that does not listen is left out, and that is said" {
+    start launcher ns systemd-socket-activate -l 127.0.0.1:9999 -E POD_NAME=test-pod \
+        bash -c 'exec 4</dev/null; LISTEN_FDS=2 exec "$0"' "$PROGRAM"
+    wait_until 5 ns_listens 9999
+    serves
+    grep -q 'take passed sockets: 1 are not listening stream sockets, or more than [0-9]*: ignored' \
+        "$BATS_TEST_TMPDIR/launcher.err"
+}
+
+@test "libsystemd cannot be loaded: said, and its own loop starts" {
+    local path paths=()
+    for path in $(ldconfig -p | sed -nE 's/^.*libsystemd\.so\.0 .*=> //p'); do
+        paths+=(-P "$path" -P "$(readlink -f "$path")" -P "/usr$path")
+    done
+    [ ${#paths[@]} -gt 0 ]
+    # The loader looks into its cache, then into the directories that it knows.
+    start server ns strace -D -qq -o /dev/null "${paths[@]}" -e trace=openat -e signal=none \
+        -e inject=openat:error=ENOENT sh -c 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$1"' sh "$PROGRAM"
+    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+    run server_log
+    assert_output --partial 'load libsystemd: libsystemd.so.0: cannot open shared object file'
     serves
 }
 

@@ -39,6 +39,7 @@ teardown() {
     done <<'OPTIONS'
 --nonsense
 nonsense
+-x
 --timeout
 --timeout=
 --timeout=0
@@ -47,7 +48,7 @@ nonsense
 --timeout=-1
 --timeout=99999999999999999999
 --max-connections=0
---max-connections=4097
+--max-connections=16385
 --max-processes=65
 --max-processes=0x8
 --top-destinations=101
@@ -70,6 +71,10 @@ nonsense
 OPTIONS
     run ns "$PROGRAM" --pod-name="$(printf '%0254d' 0)"
     [ "$status" -eq 2 ]
+    # What is repeated of it does nothing to a terminal, and makes no second line.
+    run "$PROGRAM" --timeout=$'a\nb\e[31m\xff'
+    [ "$status" -eq 2 ]
+    assert_output "metrics-sidecar: use --timeout=a?b?[31m?: not a whole number from 1 to 60"
 }
 
 @test "every option is read from its variable, and the option wins" {

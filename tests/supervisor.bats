@@ -3,6 +3,7 @@
 # The supervisor: what it holds, what it lets go, and that no error ends it. Every failure here ends with a 200.
 
 load helpers
+bats_require_minimum_version 1.5.0
 
 setup() {
     ns_create
@@ -59,19 +60,11 @@ outcome() {
     metric "$(scrape)" metrics_sidecar_connections_total "outcome=\"$1\""
 }
 
-# as_pid1 [ARGUMENT...]: the server as PID 1 of a namespace of its own; sets SERVER_PID, and UNSHARE_PID to its parent.
-as_pid1() {
-    start server ns unshare -p --fork --kill-child "${SERVER:-$PROGRAM}" "$@"
-    UNSHARE_PID=$STARTED_PID
-    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
-    SERVER_PID=$(ps -o pid= --ppid "$UNSHARE_PID" | tr -d ' ')
-}
-
-# expect_end_within MS: send SIGTERM, see the server gone with status 0.
+# expect_end_within PID [WAITED-PID]: send SIGTERM, see it gone within 0.2 s, with status 0.
 expect_end_within() {
     local start=${EPOCHREALTIME/./} status=0
-    kill -TERM "$SERVER_PID"
-    wait "${1:-$SERVER_PID}" || status=$?
+    kill -TERM "$1"
+    wait "${2:-$1}" || status=$?
     local ms=$(((${EPOCHREALTIME/./} - start) / 1000))
     [ "$status" -eq 0 ] || fail "ended with status $status"
     [ "$ms" -le 200 ] || fail "took $ms ms to end"
@@ -84,7 +77,7 @@ expect_end_within() {
     # Long enough for the wait between two tries to have grown to its longest.
     local end=$((SECONDS + 7))
     until [ "$SECONDS" -ge "$end" ]; do
-        [ "$(ps -o stat= -p "$STARTED_PID" | cut -c1)" = S ] || fail "it is gone"
+        ! is_gone "$STARTED_PID" || fail "it is gone"
         sleep 0.5
     done
     [ "$(grep -c 'already in use' "$BATS_TEST_TMPDIR/server.err")" -le 2 ]
@@ -140,7 +133,7 @@ listen EADDRINUSE 1..2 listen.on.:9999:.Address.already.in.use
 clone EAGAIN 1..2 start.process:.Resource.temporarily.unavailable
 mmap ENOMEM 40+ listen.on
 prctl EPERM 1+ listen.on
-setitimer EPERM 1+ listen.on
+setitimer EPERM 1..1 listen.on
 CALLS
 }
 
@@ -211,6 +204,38 @@ test_status() {
     grep -qE 'read procfs: No such file or directory \([0-9]+ more times since\)' "$BATS_TEST_TMPDIR/server.err"
 }
 
+@test "a line of the log is printable ASCII, and has 512 bytes at most" {
+    start_server --path.procfs="$(printf '%0900d\001\377\n' 0)" --bearer-token-file="$(printf 'x\033[2J\n')"
+    test_status 503
+    POD_NAME=$(printf '\001%0999d' 0) "$PROGRAM" --print --path.procfs="$BATS_TEST_TMPDIR/none" \
+        2>>"$BATS_TEST_TMPDIR/server.err" >/dev/null || true
+    "$PROGRAM" "--source=$(printf '\001%0999d' 0)" 2>>"$BATS_TEST_TMPDIR/server.err" || true
+    [ "$(server_log | wc -l)" -ge 5 ]
+    run ! grep -naP '[^\x20-\x7e]' "$BATS_TEST_TMPDIR/server.err"
+    run awk 'length($0) + 1 > 512' "$BATS_TEST_TMPDIR/server.err"
+    assert_output ""
+}
+
+@test "ten lines a second are written, and how many were not" {
+    local port addresses=()
+    # 16 faults at once: 8 variables, 8 ports that are taken.
+    for port in $(seq 7001 7008); do
+        addresses+=("listen 127.0.0.1 $port")
+    done
+    hold "${addresses[@]}"
+    write_at_once() {
+        start server ns env METRICS_SIDECAR_PORT=x METRICS_SIDECAR_TIMEOUT=x METRICS_SIDECAR_IDLE_EXIT=x \
+            METRICS_SIDECAR_MAX_PROCESSES=x METRICS_SIDECAR_MAX_CONNECTIONS=x METRICS_SIDECAR_TOP_DESTINATIONS=x \
+            METRICS_SIDECAR_SOURCE=x METRICS_SIDECAR_PROCFS=/nowhere \
+            METRICS_SIDECAR_LISTEN_ADDRESS="$(seq -s , -f 127.0.0.1:%.0f 7001 7008)" "$PROGRAM"
+        # The same again ten seconds later, unless something else is said before.
+        wait_until 12 grep -qE '\([0-9]+ messages lost\)' "$BATS_TEST_TMPDIR/server.err"
+        [ "$(sed '/messages lost/,$d' "$BATS_TEST_TMPDIR/server.err" | wc -l)" -eq 10 ]
+    }
+    # All of it may fall into two seconds of the clock.
+    write_at_once || write_at_once
+}
+
 @test "SIGTERM and SIGINT end it, status 0, children included" {
     start_stuck_scan
     local child
@@ -231,26 +256,84 @@ test_status() {
     wait_until 5 has_children 1
     local child
     child=$(children)
-    expect_end_within "$UNSHARE_PID"
+    expect_end_within "$PID1" "$UNSHARE_PID"
     is_gone "$child"
+    is_gone "$SERVER_PID"
 }
 
-@test "PID 1: other signals do not end it" {
+@test "PID 1: of all 64 signals only TERM and INT end it" {
     as_pid1
-    local name
-    for name in HUP QUIT USR1 USR2 PIPE ALRM CHLD WINCH TSTP CONT ILL ABRT SEGV; do
-        kill -s "$name" "$SERVER_PID"
+    local number
+    for number in $(seq 64); do
+        case $(kill -l "$number") in
+        TERM | INT) continue ;;
+        esac
+        # From inside, as a process of the container would; from outside nothing survives SIGKILL.
+        nsenter -p -t "$PID1" -- bash -c 'kill -s "$1" 1' bash "$number" 2>/dev/null ||
+            { [ "$number" -eq 32 ] || [ "$number" -eq 33 ]; } # those of the C library have no name
     done
     serves
+    [ "$(ps -o pid= --ppid "$UNSHARE_PID" | tr -d ' ')" = "$PID1" ]
+    expect_end_within "$PID1" "$UNSHARE_PID"
+    as_pid1
+    kill -INT "$PID1"
+    wait "$UNSHARE_PID"
 }
 
 @test "PID 1: orphans are reaped" {
     start server ns unshare -p --fork --kill-child sh -c '(sleep 0.2 & sleep 0.3 & :); exec "$1"' sh "$PROGRAM"
     wait_until 5 serves
     SERVER_PID=$(ps -o pid= --ppid "$STARTED_PID" | tr -d ' ')
-    wait_until 5 has_children 0
+    # The process that accepts is left.
+    wait_until 5 has_children 1
     serves
     [ "$(outcome crashed) $(outcome failed)" = "0 0" ]
+}
+
+@test "PID 1: the port stays ours while nobody accepts, and counters go on" {
+    as_pid1
+    serves
+    serves
+    local first
+    first=$(metric "$(scrape)" metrics_sidecar_start_time_seconds)
+    # The next one is started after 0.1 s; whoever connects meanwhile waits in the backlog.
+    kill -KILL "$SERVER_PID"
+    ns_listens 9999
+    serves
+    grep -q 'accept connections: process killed by signal 9: started again' "$BATS_TEST_TMPDIR/server.err"
+    [ "$(outcome served)" -ge 4 ]
+    [ "$(metric "$(scrape)" metrics_sidecar_start_time_seconds)" = "$first" ]
+}
+
+@test "PID 1: a port that is taken is waited for by the process that accepts, and kept by PID 1" {
+    hold "listen 0.0.0.0 9999"
+    start server ns unshare -p --fork --kill-child "$PROGRAM"
+    wait_until 5 grep -q 'already in use' "$BATS_TEST_TMPDIR/server.err"
+    kill "$HOLD_PID"
+    wait_until 6 serves
+    find_pid1
+    kill -KILL "$SERVER_PID"
+    ns_listens 9999
+    serves
+}
+
+@test "PID 1: who dies again and again is started later each time" {
+    as_pid1
+    local i delays=() start
+    # One that has answered somebody would be in good health.
+    for i in 1 2 3 4; do
+        start=${EPOCHREALTIME/./}
+        kill -KILL "$SERVER_PID"
+        wait_until 5 is_gone "$SERVER_PID"
+        wait_until 5 find_pid1
+        delays+=($(((${EPOCHREALTIME/./} - start) / 1000)))
+    done
+    echo "# ms until the next one: ${delays[*]}" >&3
+    [ "${delays[0]}" -ge 100 ]
+    [ "${delays[1]}" -ge 200 ]
+    [ "${delays[2]}" -ge 400 ]
+    [ "${delays[3]}" -ge 800 ]
+    wait_until 5 serves
 }
 
 @test "SIGTERM while the port is taken and nothing is served" {
@@ -358,6 +441,28 @@ test_status() {
     grep -q 'answer connection: process killed by signal 11' "$BATS_TEST_TMPDIR/server.err"
 }
 
+@test "three crashes in ten seconds: the next processes are started one at a time, later and later" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --max-processes=1
+    local i child started=()
+    for i in 1 2 3 4 5; do
+        start_client "client$i"
+    done
+    for i in 1 2 3 4 5; do
+        wait_until 5 has_children 1
+        started+=("${EPOCHREALTIME/./}")
+        child=$(children)
+        kill -SEGV "$child"
+        wait_until 5 is_gone "$child"
+    done
+    # The third crash puts the next one off by 0.1 s, the fourth by 0.2 s.
+    [ $((started[3] - started[2])) -ge 100000 ]
+    [ $((started[4] - started[3])) -ge 200000 ]
+    unstick_procfs
+    wait_until 5 serves
+    [ "$(outcome crashed)" = 5 ]
+}
+
 @test "a killed supervisor leaves no process behind" {
     start_stuck_scan
     local child
@@ -410,7 +515,7 @@ outcome_is() {
     [ "$(ns cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 06 0')" -le 1 ]
     local held
     held=$(find "/proc/$SERVER_PID/fd" -type l | wc -l)
-    [ "$held" -le 8 ] || fail "$held descriptors are open"
+    [ "$held" -le 9 ] || fail "$held descriptors are open"
     local text
     text=$(scrape)
     [ $(($(metric "$text" metrics_sidecar_connections_total 'outcome="evicted"') + $(

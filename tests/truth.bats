@@ -104,6 +104,17 @@ WANTED
     expect_every_kind "$(ns curl -sS --unix-socket "$BATS_TEST_TMPDIR/socket" http://localhost/metrics)"
 }
 
+@test "sockets of every kind: the same for each of many who ask at once and share a scan" {
+    make_every_kind
+    start_server --web.listen-address="unix:$BATS_TEST_TMPDIR/socket"
+    ns curl -sS --parallel --parallel-immediate --parallel-max 20 --unix-socket "$BATS_TEST_TMPDIR/socket" \
+        -o "$BATS_TEST_TMPDIR/answer.#1" 'http://localhost/metrics?[1-20]'
+    local i
+    for i in $(seq 20); do
+        expect_every_kind "$(cat "$BATS_TEST_TMPDIR/answer.$i")"
+    done
+}
+
 @test "two connections that share a local port count once" {
     hold "listen 0.0.0.0 5000" \
         "connect 127.0.0.1 5000 127.0.0.1 40000" "connect 127.0.0.2 5000 127.0.0.1 40000"
@@ -152,23 +163,23 @@ WANTED
     done
 }
 
-# opened_files: which tables a scan opens.
-opened_files() {
-    ns strace -f -e trace=openat -o "$BATS_TEST_TMPDIR/trace" "$PROGRAM" --print --source=procfs >/dev/null
-    grep -o 'self/net/[a-z0-9]*' "$BATS_TEST_TMPDIR/trace" | sort -u
+# read_files: which tables a scan reads.
+read_files() {
+    ns strace -y -e trace=read -o "$BATS_TEST_TMPDIR/trace" "$PROGRAM" --print --source=procfs >/dev/null
+    grep -oE '/net/[a-z]+[0-9]*>' "$BATS_TEST_TMPDIR/trace" | tr -d '>' | sort -u
 }
 
 @test "tcp6 is not read while nothing is in it" {
     hold "listen 0.0.0.0 5000" "connect 127.0.0.1 5000"
-    run opened_files
-    assert_line self/net/tcp
-    refute_line self/net/tcp6
+    run read_files
+    assert_line /net/tcp
+    refute_line /net/tcp6
 }
 
 @test "tcp6 is read for one IPv6 socket, and for one in TIME_WAIT alone" {
     hold "listen ::1 5003"
-    run opened_files
-    assert_line self/net/tcp6
+    run read_files
+    assert_line /net/tcp6
     kill "$HOLD_PID"
     wait_until 5 is_gone "$HOLD_PID"
 

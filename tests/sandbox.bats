@@ -1,0 +1,193 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What a process can still do when it reads its first byte from the network, in every way of being started.
+
+load helpers
+
+setup() {
+    ns_create
+    TRACE=$BATS_TEST_TMPDIR/trace
+}
+
+teardown() {
+    stop_all
+}
+
+# assert_confined PID: what the kernel says of it.
+assert_confined() {
+    local status
+    status=$(cat "/proc/$1/status")
+    grep -qE '^NoNewPrivs:\s+1$' <<<"$status"
+    grep -qE '^Seccomp:\s+2$' <<<"$status"
+    local set
+    for set in CapInh CapPrm CapEff CapAmb; do
+        grep -qE "^$set:\s+0+$" <<<"$status" || fail "$set: $status"
+    done
+    local limit
+    while read -r limit; do
+        grep -qE "^$limit +0 +0 " "/proc/$1/limits" || fail "$limit: $(cat "/proc/$1/limits")"
+    done <<<$'Max core file size\nMax processes'
+    grep -qE '^Max open files +1 +1 ' "/proc/$1/limits"
+    grep -qE '^Max cpu time +11 +11 ' "/proc/$1/limits"
+    # What was mapped, and 256 KiB; what was shared is not mapped any more.
+    local size allowed
+    size=$(awk '{ print $1 * 4096 }' "/proc/$1/statm")
+    allowed=$(awk '/^Max address space/ { print $4 }' "/proc/$1/limits")
+    [ "$allowed" -ge "$size" ]
+    [ "$allowed" -le $((size + 288 * 1024)) ]
+}
+
+# The process that has the seccomp filter of a responder: RLIMIT_NPROC is 0.
+is_confined() {
+    grep -qE '^Max processes +0 ' "/proc/$1/limits"
+}
+
+@test "one request on standard input: confined while it waits for the first byte" {
+    mkfifo "$BATS_TEST_TMPDIR/pipe"
+    exec 7<>"$BATS_TEST_TMPDIR/pipe"
+    local build pid
+    # shellcheck disable=SC2153 # PROGRAM is of the helpers
+    for build in "$PROGRAM" "$STATIC_PROGRAM"; do
+        "$build" --inetd <&7 2>"$BATS_TEST_TMPDIR/err" 3>&- 7>&- | cat >"$BATS_TEST_TMPDIR/answer" 3>&- &
+        wait_until 5 pgrep -P $$ -f -- "$build --inetd"
+        pid=$(pgrep -P $$ -f -- "$build --inetd")
+        wait_until 5 is_confined "$pid"
+        assert_confined "$pid"
+        printf 'GET /metrics HTTP/1.0\r\n\r\n' >&7
+        wait "$pid" || true
+        wait_until 5 grep -q '^port_used' "$BATS_TEST_TMPDIR/answer"
+        [ "$(cat "$BATS_TEST_TMPDIR/err")" = "" ]
+    done
+    exec 7>&-
+}
+
+@test "connections of systemd and of inetd: confined while they wait for the first byte" {
+    local mode pid
+    for mode in '-a' '-a --inetd'; do
+        # shellcheck disable=SC2086 # two words
+        start launcher ns systemd-socket-activate $mode -l 127.0.0.1:9997 "$PROGRAM"
+        wait_until 5 ns_listens 9997
+        start client ns "$PEER" idle 127.0.0.1 9997 1
+        serving() {
+            pid=$(pgrep -P "${STARTED[-2]}")
+            is_confined "$pid"
+        }
+        wait_until 5 serving
+        assert_confined "$pid"
+        kill "${STARTED[-1]}" "${STARTED[-2]}"
+        wait_until 5 is_gone "${STARTED[-2]}"
+        wait_until 8 is_gone "$pid"
+    done
+}
+
+@test "a child of the supervisor: confined, and so is the supervisor itself" {
+    # A child that is held back at its very end.
+    start server ns strace -D -f -o /dev/null -e trace=exit_group -e signal=none \
+        -e inject=exit_group:delay_enter=3000000 "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 serves
+    local child
+    child=$(pgrep -P "$SERVER_PID" | head -n 1)
+    assert_confined "$child"
+    grep -qE '^NoNewPrivs:\s+1$' "/proc/$SERVER_PID/status"
+    grep -qE '^Seccomp:\s+2$' "/proc/$SERVER_PID/status"
+    # The log's memory is all that it shares, its own connection and the log all that it has open.
+    [ "$(awk '$2 ~ /s$/' "/proc/$child/maps" | wc -l)" -eq 1 ]
+    run bash -c 'ls "/proc/$1/fd" | wc -l' bash "$child"
+    [ "$output" -le 5 ]
+}
+
+# after_first_byte FILE...: the calls behind the one that reads the first bytes of a request, each once; the trace has
+# them by process.
+after_first_byte() {
+    awk '{ pid = $1; call = $2; sub(/\(.*/, "", call) }
+        /^[0-9]+ +(read|recvfrom)\([0-9]+, "GET \/metrics/ && !/MSG_PEEK/ { seen[pid] = 1 }
+        seen[pid] && call ~ /^[a-z_0-9]+$/ { print call }' "$@" | sort -u
+}
+
+# Nothing is opened, and the filter is in place, before it is read.
+assert_order() {
+    awk '{ pid = $1 }
+        / seccomp\(SECCOMP_SET_MODE_FILTER/ { filters[pid]++ }
+        /^[0-9]+ +(read|recvfrom)\([0-9]+, "GET \/metrics/ && !/MSG_PEEK/ { read[pid] = 1; if (!filters[pid]) bad = "no filter" }
+        read[pid] && / (open|openat|socket|landlock_[a-z_]+|execve)\(/ { bad = $0 }
+        END { if (bad || !length(read)) { print bad ? bad : "nothing was read"; exit 1 } }' "$@"
+}
+
+@test "at most 14 distinct calls after the first byte, in every mode, by both sources" {
+    local source build mode
+    for source in auto procfs; do
+        for build in "$PROGRAM" "$STATIC_PROGRAM"; do
+            printf 'GET /metrics HTTP/1.0\r\n\r\n' | ns strace -f -s 16 -o "$TRACE.pipe" "$build" --inetd --source=$source >"$BATS_TEST_TMPDIR/answer"
+            grep -q ^port_used "$BATS_TEST_TMPDIR/answer"
+            start server ns strace -D -f -s 16 -o "$TRACE.server" "$build" --source=$source
+            wait_until 5 serves
+            kill "$STARTED_PID"
+            wait_until 5 is_gone "$STARTED_PID"
+            assert_order "$TRACE.server"
+            run after_first_byte "$TRACE.server"
+            echo "# $source, supervisor: ${lines[*]}" >&3
+            [ "${#lines[@]}" -le 14 ] && [ "${#lines[@]}" -ge 3 ]
+            assert_order "$TRACE.pipe"
+            run after_first_byte "$TRACE.pipe"
+            echo "# $source, standard input: ${lines[*]}" >&3
+            [ "${#lines[@]}" -le 14 ] && [ "${#lines[@]}" -ge 5 ]
+        done
+        for mode in '-a' '-a --inetd'; do
+            # shellcheck disable=SC2086 # two words
+            start launcher ns strace -D -f -s 16 -o "$TRACE.systemd" systemd-socket-activate $mode -l 127.0.0.1:9999 \
+                "$PROGRAM" --source=$source
+            wait_until 5 ns_listens 9999
+            wait_until 5 serves
+            kill "$STARTED_PID"
+            wait_until 5 is_gone "$STARTED_PID"
+            assert_order "$TRACE.systemd"
+            run after_first_byte "$TRACE.systemd"
+            echo "# $source, $mode: ${lines[*]}" >&3
+            [ "${#lines[@]}" -le 14 ] && [ "${#lines[@]}" -ge 5 ]
+        done
+    done
+}
+
+# The list of SECURITY.md.
+documented_calls() {
+    sed -n '/^What a responder can call/,/^$/p' "$ROOT/SECURITY.md" | grep -oE '`[a-z_]+`' | tr -d '`' | sort
+}
+
+@test "every other call by its number kills a responder: what does not is in SECURITY.md" {
+    run "$ROOT/build/tests/probe" responder
+    assert_success
+    [ "$(sort <<<"$output")" = "$(documented_calls)" ]
+}
+
+@test "the server's filter refuses programs, debugging, writing, namespaces and other sockets" {
+    run "$ROOT/build/tests/probe" server
+    assert_success
+    assert_output --regexp '^3[0-9] tried$'
+}
+
+@test "every layer is in place here, and one that is missing is said once, and not the end" {
+    run "$ROOT/build/tests/probe" layers
+    assert_output $'no_new_privs 0\nrlimits 0\ncapabilities 0\nlandlock 0\nseccomp 0'
+    start server ns strace -D -f -o /dev/null -e trace=seccomp,landlock_create_ruleset,capset -e signal=none \
+        -e inject=seccomp,capset:error=EINVAL -e inject=landlock_create_ruleset:error=ENOSYS "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 serves
+    serves
+    serves
+    local layer
+    for layer in 'seccomp: Invalid argument' 'capabilities: Invalid argument' 'landlock: Function not implemented'; do
+        [ "$(grep -c "confine process: $layer" "$BATS_TEST_TMPDIR/server.err")" -eq 1 ] || fail "$(server_log)"
+    done
+}
+
+@test "an answer that goes to a file can be written" {
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' | "$PROGRAM" --inetd >"$BATS_TEST_TMPDIR/answer"
+    grep -q ^port_used "$BATS_TEST_TMPDIR/answer"
+}
+
+@test "the memory bound of SECURITY.md is what the constants come to, and below 64 MiB" {
+    run "$ROOT/tests/bounds" "$STATIC_PROGRAM"
+    assert_success
+    assert_output "$(sed -n '/^| PID 1 and the supervisor: all/,/^| bound/p' "$ROOT/SECURITY.md")"
+}
