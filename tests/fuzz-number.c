@@ -144,6 +144,17 @@ check_address(struct slice s)
 	assert(strcmp(text + strlen(text) - len, port) == 0);
 }
 
+/* Deadlines are made of it: it does not go back. */
+static void
+check_clock(void)
+{
+	static int64_t last_ms;
+	int64_t now_ms = util_now_ms();
+
+	assert(now_ms >= last_ms);
+	last_ms = now_ms;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -152,6 +163,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++)
 		check_number(s, &bounds[i]);
 	check_seconds(s);
+	check_clock();
 	/* Addresses come from arguments and environment, where no NUL can be. */
 	s.len = strnlen(s.data, s.len);
 	check_address(s);

@@ -20,6 +20,8 @@ enum {
 	/* A pool that a table can use up. */
 	NARROW_FIRST = 40000,
 	NARROW_LAST = 40001,
+	/* A row that is damaged at every byte of it. */
+	DAMAGED_MAX = 300,
 };
 
 /* What scanning made of some bytes. */
@@ -499,6 +501,52 @@ check_last_endpoints(const char *buf, size_t len)
 	assert(count_newlines(last.data, (size_t)(buf + len - last.data)) == 1);
 }
 
+/* A row that still parses is one to the model too, all of it. */
+static void
+check_damaged_row(struct usage *usage, char *row, size_t len)
+{
+	ssize_t consumed = procnet_scan(usage, USAGE_TCP, row, len);
+
+	check_last_endpoints(row, len);
+	if (consumed < 0) {
+		assert(consumed == -EBADMSG);
+		return;
+	}
+	assert((size_t)consumed == len);
+	row[len - 1] = '\0';
+	model.row_count = 0;
+	model_row(row, len - 1);
+}
+
+/*
+ * The first row, cut short at every byte, and with every byte replaced. It lies at the
+ * end of its buffer, where the sanitizer sees a read beyond it.
+ */
+static void
+check_damaged(const char *buf, size_t len)
+{
+	static const char replacements[] = { '!', '~' };
+	static struct usage usage;
+	const char *newline = len > 0 ? memchr(buf, '\n', len) : NULL;
+	size_t row_len = newline ? (size_t)(newline - buf) + 1 : 0;
+	char room[DAMAGED_MAX], *end = room + sizeof(room);
+
+	if (row_len > sizeof(room))
+		return;
+	reset(&usage, seeds[0]);
+	for (size_t i = 0; i < row_len; i++) {
+		memcpy(end - i - 1, buf, i);
+		end[-1] = '\n';
+		check_damaged_row(&usage, end - i - 1, i + 1);
+		for (size_t k = 0; k < sizeof(replacements); k++) {
+			memcpy(end - row_len, buf, row_len);
+			if (i + 1 < row_len)
+				(end - row_len)[i] = replacements[k];
+			check_damaged_row(&usage, end - row_len, row_len);
+		}
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -520,5 +568,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_protocols(&scans[USAGE_TCP], &scans[USAGE_UDP]);
 	check_model(&scans[USAGE_TCP], buf, len);
+	check_damaged(buf, len);
 	return 0;
 }
