@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
 #
-# usage: deps.sh build|test|lint|deb|pods|bench...
+# usage: deps.sh build|test|lint|coverage|deb|pods|soak|bench...
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
@@ -34,13 +34,20 @@ openssl                             openssl
 ps                                  procps
 strace                              strace
 systemd-socket-activate             systemd
+valgrind                            valgrind
 '
 lint_needs='
 clang                               clang
 clang-format                        clang-format
+clang-tidy                          clang-tidy
 cppcheck                            cppcheck
 gcc                                 gcc
 shellcheck                          shellcheck
+'
+coverage_needs='
+gcov                                gcc
+gcovr                               gcovr
+jq                                  jq
 '
 deb_needs='
 dh                                  debhelper
@@ -64,6 +71,9 @@ iptables                            iptables
 newuidmap                           uidmap
 podman                              podman
 runc                                runc
+'
+soak_needs='
+slowhttptest                        slowhttptest
 '
 # Commands below build/unpacked, and the packages they are taken from.
 unpack_needs='
@@ -188,8 +198,10 @@ for group; do
         fi
         ;;
     lint) packages="$packages $(missing "$lint_needs")" ;;
+    coverage) packages="$packages $(missing "$coverage_needs")" ;;
     deb) packages="$packages $(missing "$deb_needs")" ;;
     pods) packages="$packages $(missing "$pods_needs")" ;;
+    soak) packages="$packages $(missing "$soak_needs")" ;;
     bench)
         packages="$packages $(missing "$bench_needs")"
         to_unpack="$to_unpack $(missing "$bench_unpack_needs")"

@@ -81,6 +81,12 @@ copy_fixture() {
     expect_refusal "$FIXTURES/torn" "read self/net/tcp: not in the format the kernel writes"
 }
 
+@test "a table with another heading: 500" {
+    copy_fixture busy
+    sed -i '1s/local_address/LocalAddress /' "$BATS_TEST_TMPDIR/procfs/self/net/udp"
+    expect_refusal "$BATS_TEST_TMPDIR/procfs" "read self/net/udp: not in the format the kernel writes"
+}
+
 @test "a table torn at every byte of its last row: 500" {
     copy_fixture busy
     local procfs=$BATS_TEST_TMPDIR/procfs row size i

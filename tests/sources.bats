@@ -380,6 +380,19 @@ poke_exit=@arg2=14000000120002 not in the format the kernel writes
 FAULTS
 }
 
+@test "a kernel that does not show what is bound, by its release: that series is absent, not 0" {
+    make_every_kind "bind-tcp 127.0.0.1 40500"
+    take old setarch --uname-2.6 "$PROGRAM" --source=sock_diag
+    expect_source old sock_diag
+    run ! grep bound_inactive "$BATS_TEST_TMPDIR/old"
+    expect_value "$(taken old)" 49 port_used
+    # One that does not say which it is might not.
+    take unknown strace -qq -o "$BATS_TEST_TMPDIR/unknown.calls" -e trace=uname -e signal=none \
+        -e inject=uname:error=EFAULT "$PROGRAM" --source=sock_diag
+    grep -q INJECTED "$BATS_TEST_TMPDIR/unknown.calls"
+    diff <(lasting old) <(lasting unknown)
+}
+
 @test "ENOBUFS once: the dump is made again" {
     make_every_kind
     take_truth
@@ -396,6 +409,9 @@ FAULTS
     for n in 1 2 3; do
         tamper auto "sendto:error=ECONNREFUSED:when=$n+"
         expect_stand_in auto "Connection refused"
+        # A part of it is not it.
+        tamper auto "sendto:retval=10:when=$n+"
+        expect_stand_in auto "Message too long"
     done
 }
 
