@@ -85,7 +85,8 @@ measure(void *context)
 /*
  * Figures for a request whose head the supervisor has seen: those of another child if
  * they are new enough. All of it before a byte of the request is read, so that nobody who
- * takes this process over can reach what the next ones are told.
+ * takes this process over can reach what the next ones are told. An error is shared as
+ * figures are: what cannot be measured is not tried more often than what can.
  */
 static void
 measure_shared(struct meter *meter, struct share *share, int64_t ready_ms)

@@ -82,7 +82,8 @@ struct supervisor_child {
  * they never end it.
  *
  * Returns 1 in a child, which owns ret_child->connection and has no other descriptor of
- * the supervisor; 0 when it was told to end or was idle: children are killed then.
+ * the supervisor but those of config->keep; 0 when it was told to end or was idle:
+ * children are killed then.
  */
 int supervisor_run(
 	const struct supervisor_config *config, struct supervisor_child *ret_child);

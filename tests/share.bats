@@ -12,35 +12,6 @@ teardown() {
     stop_all
 }
 
-make_stuck_procfs() {
-    STUCK=$BATS_TEST_TMPDIR/stuck
-    cp -r "$FIXTURES/idle" "$STUCK"
-    rm "$STUCK/self/net/tcp"
-    mkfifo "$STUCK/self/net/tcp"
-}
-
-unstick_procfs() {
-    mv "$STUCK/self/net/tcp" "$STUCK/fifo"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
-}
-
-start_client() {
-    start "$1" ns curl -sS --max-time 20 -o "$BATS_TEST_TMPDIR/$1.content" -w '%{http_code}' "${@:2}" \
-        http://127.0.0.1:9999/metrics
-}
-
-client_has() {
-    [ "$(cat "$BATS_TEST_TMPDIR/$1.out")" = "$2" ]
-}
-
-children() {
-    pgrep -P "$SERVER_PID"
-}
-
-has_children() {
-    [ "$(children | wc -l)" -eq "$1" ]
-}
-
 @test "a scrape never misses a socket that was there long before it" {
     start_server
     local i

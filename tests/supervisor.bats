@@ -13,49 +13,6 @@ teardown() {
     stop_all
 }
 
-# make_stuck_procfs: a procfs whose scan blocks at tcp until somebody writes there: a FIFO.
-make_stuck_procfs() {
-    STUCK=$BATS_TEST_TMPDIR/stuck
-    cp -r "$FIXTURES/idle" "$STUCK"
-    rm "$STUCK/self/net/tcp"
-    mkfifo "$STUCK/self/net/tcp"
-}
-
-# From the next scan on there is a table; a FIFO that a scan waits for stays where a test has moved it.
-unstick_procfs() {
-    rm -f "$STUCK/self/net/tcp"
-    cp "$FIXTURES/idle/self/net/tcp" "$STUCK/self/net/tcp"
-}
-
-# start_client NAME [CURL-ARGUMENT...]: one scrape in the background; its status goes to NAME.out.
-start_client() {
-    local name=$1
-    shift
-    start "$name" ns curl -sS --max-time 20 -o "$BATS_TEST_TMPDIR/$name.content" -w '%{http_code}' "$@" \
-        http://127.0.0.1:9999/metrics
-}
-
-client_has() {
-    [ "$(cat "$BATS_TEST_TMPDIR/$1.out")" = "$2" ]
-}
-
-# The children of the server.
-children() {
-    ps -o pid= --ppid "$SERVER_PID" | tr -d ' '
-}
-
-has_children() {
-    [ "$(children | wc -l)" -eq "$1" ]
-}
-
-# start_stuck_scan [ARGUMENT...]: the server with one process that waits for such a table.
-start_stuck_scan() {
-    make_stuck_procfs
-    start_server --path.procfs="$STUCK" "$@"
-    start_client one
-    wait_until 5 has_children 1
-}
-
 outcome() {
     metric "$(scrape)" metrics_sidecar_connections_total "outcome=\"$1\""
 }
