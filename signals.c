@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "signals.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stddef.h>
 #include <time.h>
@@ -34,6 +35,7 @@ static const struct {
 static const int errors[] = { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP };
 
 enum {
+	FAILED_PAUSE_MS = 100,
 	HANDLED = sizeof(handled) / sizeof(handled[0]),
 	ERRORS = sizeof(errors) / sizeof(errors[0]),
 };
@@ -95,5 +97,10 @@ signals_pause(int64_t ms)
 		.tv_nsec = (long)(ms % 1000 * 1000000),
 	};
 
-	ppoll(NULL, 0, ms < 0 ? NULL : &time, &wait_mask);
+	if (ppoll(NULL, 0, ms < 0 ? NULL : &time, &wait_mask) == 0 || errno == EINTR)
+		return;
+	/* It has no reason to fail; whoever waits in a loop must not spin all the same.
+	 */
+	nanosleep(&(struct timespec){ .tv_nsec = FAILED_PAUSE_MS * 1000000L }, NULL);
+	signals_let_in();
 }
