@@ -215,10 +215,11 @@ static int
 move_from_standard(void)
 {
 	int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	int nowhere = open("/", O_PATH | O_CLOEXEC);
+	int nowhere;
 
 	if (fd < 0)
 		return STDIN_FILENO;
+	nowhere = open("/", O_PATH | O_CLOEXEC);
 	for (int i = STDERR_FILENO; nowhere >= 0 && i >= STDIN_FILENO; i--) {
 		if (is_same_file(fd, i))
 			dup2(nowhere, i);

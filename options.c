@@ -65,14 +65,15 @@ take_mode(struct options *options, const struct spec *spec, const char *value,
 }
 
 static int
-take_path(struct options *options, const struct spec *spec, const char *value,
+take_procfs(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
+	(void)spec;
 	if (value[0] == '\0') {
 		buf_printf(reason, "empty");
 		return -EINVAL;
 	}
-	*(const char **)((char *)options + spec->offset) = value;
+	options->procfs = value;
 	return 0;
 }
 
@@ -145,7 +146,6 @@ take_addresses(struct options *options, const struct spec *spec, const char *val
 
 /* clang-format off */
 #define NUMBER(member) .take = take_number, .offset = offsetof(struct options, member)
-#define PATH(member) .take = take_path, .offset = offsetof(struct options, member)
 #define MODE(mode) .take = take_mode, .max = OPTIONS_MODE_##mode
 
 static const struct spec specs[] = {
@@ -155,7 +155,7 @@ static const struct spec specs[] = {
 	{ .variable = "METRICS_SIDECAR_PORT", NUMBER(port), .min = 1, .max = 65535 },
 	{ "pod-name", "NAME", "POD_NAME", .take = take_pod_name,
 	  .help = "label of every sample (host name)" },
-	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", PATH(procfs),
+	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", .take = take_procfs,
 	  .help = "where procfs is mounted (/proc)" },
 	{ "source", "SOURCE", "METRICS_SIDECAR_SOURCE", .take = take_source,
 	  .help = "auto, sock_diag or procfs (auto)" },
@@ -183,7 +183,6 @@ static const struct spec specs[] = {
 };
 
 #undef NUMBER
-#undef PATH
 #undef MODE
 /* clang-format on */
 

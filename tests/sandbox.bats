@@ -97,6 +97,19 @@ is_confined() {
     [ "$output" -le 5 ]
 }
 
+@test "a listening socket on standard input is moved out of the reach of children" {
+    start launcher ns systemd-socket-activate --inetd -l 127.0.0.1:9999 "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 ns_listens 9999
+    wait_until 5 serves
+    local fd
+    for fd in 0 1 2; do
+        run readlink "/proc/$SERVER_PID/fd/$fd"
+        refute_output --partial socket:
+    done
+    serves
+}
+
 # after_first_byte FILE...: the calls behind the one that reads the first bytes of a request, each once; the trace has
 # them by process.
 after_first_byte() {
