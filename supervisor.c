@@ -30,6 +30,14 @@ enum {
 	WAIT_FAILED_MS = 100,
 	RECEIVE_TRIES = 3,
 	/*
+	 * A neighbour that wakes up on our processor is let in when we sleep, or when our
+	 * slice of time is over: that is milliseconds, and a crowd is work for all of
+	 * them.
+	 */
+	WORK_US = 100, /* in a row */
+	GIVE_WAY_US = 50,
+	SLEPT_US = 20, /* a wait that took less had an event at once */
+	/*
 	 * So many processes that crash in so short a time are no accident: somebody who
 	 * guesses is made to wait, and longer each time, until there is peace.
 	 */
@@ -71,6 +79,7 @@ struct supervisor {
 	struct crashes crashes;
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;
+	int64_t working_since_us;
 	pid_t pid;
 	int epoll_fd;
 	bool announced;
@@ -86,6 +95,18 @@ const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES] = {
 };
 
 static const struct slice no_word;
+
+/* To be called after each piece of work, none of which takes long. */
+static void
+give_way(struct supervisor *s)
+{
+	const struct timespec pause = { .tv_nsec = GIVE_WAY_US * 1000 };
+
+	if (util_now_us() - s->working_since_us < WORK_US)
+		return;
+	nanosleep(&pause, NULL);
+	s->working_since_us = util_now_us();
+}
 
 /* Close with a reset: nothing stays in the table that each scrape walks. */
 static void
@@ -319,6 +340,7 @@ accept_connections(struct supervisor *s, size_t i)
 		if (fd >= 0) {
 			listener->accepting = (struct backoff){ 0 };
 			hold_connection(s, fd);
+			give_way(s);
 		} else if (!is_peer_error(errno)) {
 			break;
 		}
@@ -522,6 +544,7 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 		c->pid = pid;
 		c->deadline_ms += KILL_GRACE_MS;
 		hold_move(&s->hold, c, HOLD_BUSY);
+		give_way(s);
 	}
 	return false;
 }
@@ -573,8 +596,10 @@ reap(struct supervisor *s)
 		for (c = hold_oldest(&s->hold, HOLD_BUSY); c && c->pid != pid;
 			c = c->newer)
 			;
-		if (c)
+		if (c) {
 			finish(s, c, status);
+			give_way(s);
+		}
 	}
 }
 
@@ -664,8 +689,10 @@ expire_all(struct supervisor *s)
 			bool late = c->deadline_ms <= now;
 
 			next = late ? c->newer : next_candidate(c);
-			if (late)
+			if (late) {
 				expire(s, c, now);
+				give_way(s);
+			}
 		}
 	}
 }
@@ -738,16 +765,21 @@ static void
 wait_for_events(struct supervisor *s)
 {
 	struct epoll_event events[EVENT_BATCH];
+	int64_t began_us = util_now_us();
 	int n = epoll_pwait(
 		s->epoll_fd, events, EVENT_BATCH, wait_ms(s), signals_wait_mask());
 
+	if (util_now_us() - began_us >= SLEPT_US)
+		s->working_since_us = util_now_us();
 	if (n < 0 && errno != EINTR) {
 		log_message("wait for events: %s", strerror(errno));
 		signals_pause(WAIT_FAILED_MS);
 		look_at_all(s);
 	}
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		handle_event(s, &events[i]);
+		give_way(s);
+	}
 }
 
 static void

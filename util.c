@@ -146,12 +146,18 @@ util_parse_seconds(struct slice s, int64_t *ret_ms)
 }
 
 int64_t
-util_now_ms(void)
+util_now_us(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t
+util_now_ms(void)
+{
+	return util_now_us() / 1000;
 }
 
 void

@@ -73,7 +73,8 @@ struct backoff {
 /* Put it off by 0.1 s, then by twice as long each time, at most by max_ms. */
 void backoff_grow(struct backoff *backoff, int64_t max_ms);
 
-/* Milliseconds of CLOCK_MONOTONIC: for deadlines, never shown to anyone. */
+/* CLOCK_MONOTONIC: for deadlines, never shown to anyone. */
 int64_t util_now_ms(void);
+int64_t util_now_us(void);
 
 #endif
