@@ -583,17 +583,46 @@ pulse_verb(char *argv[])
 }
 
 /*
- * --- business PORT SECONDS: what the pod is there for: a request of 100 bytes and its
- * answer over a new connection, 500 times a second
+ * --- business PORT SECONDS WORK: what the pod is there for: a request of 100 bytes and
+ * its answer over a new connection, 250 times a second, with WORK microseconds of
+ * computing in between
  */
 
 enum {
 	BUSINESS_BYTES = 100,
-	BUSINESS_INTERVAL_US = 2000,
+	BUSINESS_INTERVAL_US = 4000,
+	CALIBRATIONS = 200,
 };
 
+/* So much to compute that a processor which does nothing else needs the time for. */
+static volatile uint64_t computed;
+
 static void
-serve_business(int listener)
+compute(int64_t rounds)
+{
+	for (int64_t i = 0; i < rounds; i++)
+		computed = computed * 6364136223846793005u + 1442695040888963407u;
+}
+
+/* Rounds for a microsecond, at the best of several tries. */
+static double
+calibrate(void)
+{
+	const int64_t rounds = 100 * 1000;
+	int64_t best_us = INT64_MAX;
+
+	for (int i = 0; i < CALIBRATIONS; i++) {
+		int64_t begin_us = now_us();
+
+		compute(rounds);
+		if (now_us() - begin_us < best_us)
+			best_us = now_us() - begin_us;
+	}
+	return (double)rounds / (double)best_us;
+}
+
+static void
+serve_business(int listener, int64_t rounds)
 {
 	char data[BUSINESS_BYTES] = { 0 };
 
@@ -602,8 +631,10 @@ serve_business(int listener)
 
 		if (fd < 0)
 			err(1, "accept");
-		if (recv(fd, data, sizeof(data), MSG_WAITALL) == sizeof(data))
+		if (recv(fd, data, sizeof(data), MSG_WAITALL) == sizeof(data)) {
+			compute(rounds);
 			send(fd, data, sizeof(data), MSG_NOSIGNAL);
+		}
 		/* The client closes first. */
 		recv(fd, data, 1, 0);
 		close(fd);
@@ -612,7 +643,7 @@ serve_business(int listener)
 
 /* Returns its process, which ends with ours. */
 static pid_t
-start_business(const struct sockaddr_in *at)
+start_business(const struct sockaddr_in *at, int64_t rounds)
 {
 	const int on = 1;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -627,7 +658,7 @@ start_business(const struct sockaddr_in *at)
 		err(1, "fork");
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		serve_business(listener);
+		serve_business(listener, rounds);
 	}
 	close(listener);
 	return pid;
@@ -655,7 +686,8 @@ business_verb(char *argv[])
 {
 	struct sockaddr_in at = address("127.0.0.1", argv[0]);
 	int64_t count = number(argv[1]) * 1000000 / BUSINESS_INTERVAL_US;
-	pid_t server = start_business(&at);
+	int64_t rounds = (int64_t)(calibrate() * (double)number(argv[2]));
+	pid_t server = start_business(&at, rounds);
 	int64_t start_us = now_us();
 
 	for (int64_t i = 0; i < count; i++) {
@@ -917,7 +949,7 @@ load_input(struct text *t, const struct input *input)
 
 /* The beginning of one, the end of another. */
 static void
-splice(struct text *t)
+cross_over(struct text *t)
 {
 	static struct text other;
 	size_t at = below(t->len + 1), from;
@@ -936,8 +968,8 @@ static void (*const mutations[])(struct text *t) = {
 	insert_random_word,
 	insert_random_word,
 	insert_random_word,
-	splice,
-	splice,
+	cross_over,
+	cross_over,
 	cut_end,
 	repeat_range,
 };
@@ -1439,7 +1471,7 @@ static const struct {
 	{ "crowd", 4, crowd_verb },
 	{ "slow", 4, slow_verb },
 	{ "pulse", 4, pulse_verb },
-	{ "business", 2, business_verb },
+	{ "business", 3, business_verb },
 	{ "mutate", 4, mutate_verb },
 };
 

@@ -39,21 +39,30 @@ cgroup_create() {
     cgroup_limit memory memory.limit_in_bytes memory.max "$MEMORY_LIMIT"
 }
 
-# cgroup_limit CONTROLLER FILE-OF-V1 FILE-OF-V2 VALUE
+# cgroup_limit CONTROLLER FILE-OF-V1 FILE-OF-V2 VALUE-OF-V1 [VALUE-OF-V2]
 cgroup_limit() {
-    local file=$2
-    ! cgroup_is_v2 || file=$3
-    echo "$4" >"$(cgroup_of "$1")/$file"
+    local file=$2 value=$4
+    ! cgroup_is_v2 || { file=$3 value=${5:-$4}; }
+    echo "$value" >"$(cgroup_of "$1")/$file"
 }
 
-# cgroup_limit_cpu MILLICORES
+# cgroup_limit_cpu MILLICORES: and the share of a processor that others want too, which the request of the manifest is.
+# Kubernetes makes shares of it by the thousandth, and of shares a weight: 2 to 262144 are 1 to 10000.
 cgroup_limit_cpu() {
+    local shares
+    shares=$(($(manifest_cpu_request) * 1024 / 1000))
+    cgroup_limit cpu cpu.shares cpu.weight "$shares" $((1 + (shares - 2) * 9999 / 262142))
     if cgroup_is_v2; then
         echo "$(($1 * 100)) 100000" >"$(cgroup_of cpu)/cpu.max"
     else
         echo 100000 >"$(cgroup_of cpu)/cpu.cfs_period_us"
         echo "$(($1 * 100))" >"$(cgroup_of cpu)/cpu.cfs_quota_us"
     fi
+}
+
+# Thousandths of a processor.
+manifest_cpu_request() {
+    awk '/^ *requests:/ { here = 1 } here && $1 == "cpu:" { print int($2); exit }' "$ROOT/deploy/kubernetes/sidecar/container.yaml"
 }
 
 # cgroup_limit_processes N|max
