@@ -25,7 +25,7 @@ static const char *const protocol_names[USAGE_PROTOCOLS] = {
 	[USAGE_UDP] = "udp",
 };
 
-static const char *const state_names[USAGE_STATES] = {
+const char *const exposition_state_names[USAGE_STATES] = {
 	[USAGE_ESTABLISHED] = "established",
 	[USAGE_SYN_SENT] = "syn_sent",
 	[USAGE_SYN_RECV] = "syn_recv",
@@ -40,61 +40,13 @@ static const char *const state_names[USAGE_STATES] = {
 	[USAGE_BOUND_INACTIVE] = "bound_inactive",
 };
 
-/*
- * How many continuation bytes follow this first byte, and between what the first of them
- * lies: that bound keeps out overlong forms, surrogates and what is above U+10FFFF (RFC
- * 3629 section 4).
- */
-/* clang-format off */
-static const struct lead {
-	unsigned char first, last, more, low, high;
-} leads[] = {
-	{ 0x00, 0x7f, 0, 0x00, 0x00 },
-	{ 0xc2, 0xdf, 1, 0x80, 0xbf },
-	{ 0xe0, 0xe0, 2, 0xa0, 0xbf },
-	{ 0xe1, 0xec, 2, 0x80, 0xbf },
-	{ 0xed, 0xed, 2, 0x80, 0x9f },
-	{ 0xee, 0xef, 2, 0x80, 0xbf },
-	{ 0xf0, 0xf0, 3, 0x90, 0xbf },
-	{ 0xf1, 0xf3, 3, 0x80, 0xbf },
-	{ 0xf4, 0xf4, 3, 0x80, 0x8f },
-};
-/* clang-format on */
-
-static bool
-fits_lead(const struct lead *lead, struct slice s)
-{
-	const unsigned char *bytes = (const unsigned char *)s.data;
-
-	if (bytes[0] < lead->first || bytes[0] > lead->last || s.len <= lead->more)
-		return false;
-	if (lead->more > 0 && (bytes[1] < lead->low || bytes[1] > lead->high))
-		return false;
-	for (size_t i = 2; i <= lead->more; i++) {
-		if (bytes[i] < 0x80 || bytes[i] > 0xbf)
-			return false;
-	}
-	return true;
-}
-
-/* The length of the character at the start of s, or 0 when it is not valid UTF-8. */
-static size_t
-character_length(struct slice s)
-{
-	for (size_t i = 0; i < sizeof(leads) / sizeof(leads[0]); i++) {
-		if (fits_lead(&leads[i], s))
-			return leads[i].more + 1U;
-	}
-	return 0;
-}
-
 void
 exposition_write_label_value(struct buf *b, struct slice value)
 {
 	static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 	while (value.len > 0) {
-		size_t len = character_length(value);
+		size_t len = util_utf8_length(value);
 
 		if (len == 0)
 			buf_append(b, replacement, sizeof(replacement) - 1);
@@ -191,22 +143,31 @@ emit_destination_error_max(
 	write_plain(b, name, scrape, scrape->report->totals.destination_error_max);
 }
 
-/* Where it comes from, and where it goes as in a URL: "10.0.0.9:443",
- * "[2001:db8::1]:443". */
 static void
-write_destination_labels(struct buf *b, const struct destination *to)
+write_address(
+	struct buf *b, const struct in6_addr *address, const char *v4, const char *v6)
 {
-	const bool ipv4 = IN6_IS_ADDR_V4MAPPED(&to->remote);
-	const int family = ipv4 ? AF_INET : AF_INET6;
-	const size_t skip = ipv4 ? sizeof(struct in6_addr) - sizeof(struct in_addr) : 0;
-	char address[INET6_ADDRSTRLEN];
+	const bool is_v4 = IN6_IS_ADDR_V4MAPPED(address);
+	const size_t skip = is_v4 ? sizeof(struct in6_addr) - sizeof(struct in_addr) : 0;
+	char text[INET6_ADDRSTRLEN];
 
-	/* Neither fails: the family is known and the room suffices. */
-	inet_ntop(family, &to->local.s6_addr[skip], address, sizeof(address));
-	write_label(b, "source", address);
-	inet_ntop(family, &to->remote.s6_addr[skip], address, sizeof(address));
-	buf_printf(b, ipv4 ? ",destination=\"%s:%u\"" : ",destination=\"[%s]:%u\"",
-		address, to->remote_port);
+	/* It does not fail: the family is known and the room suffices. */
+	inet_ntop(
+		is_v4 ? AF_INET : AF_INET6, &address->s6_addr[skip], text, sizeof(text));
+	buf_printf(b, is_v4 ? v4 : v6, text);
+}
+
+void
+exposition_write_source(struct buf *b, const struct destination *to)
+{
+	write_address(b, &to->local, "%s", "%s");
+}
+
+void
+exposition_write_destination(struct buf *b, const struct destination *to)
+{
+	write_address(b, &to->remote, "%s", "[%s]");
+	buf_printf(b, ":%u", to->remote_port);
 }
 
 static void
@@ -217,7 +178,11 @@ emit_destination_used(
 
 	for (size_t i = 0; i < report->top_count; i++) {
 		begin_sample(b, name, scrape);
-		write_destination_labels(b, &report->top[i].destination);
+		buf_printf(b, ",source=\"");
+		exposition_write_source(b, &report->top[i].destination);
+		buf_printf(b, "\",destination=\"");
+		exposition_write_destination(b, &report->top[i].destination);
+		buf_printf(b, "\"");
 		end_sample(b, usage_destination_used(&report->totals, &report->top[i]));
 	}
 }
@@ -228,7 +193,7 @@ emit_socket_count(struct buf *b, const char *name, const struct exposition_scrap
 {
 	begin_sample(b, name, scrape);
 	write_label(b, "protocol", protocol_names[protocol]);
-	write_label(b, "state", state_names[state]);
+	write_label(b, "state", exposition_state_names[state]);
 	end_sample(b, scrape->report->sockets[protocol][state]);
 }
 

@@ -2,7 +2,7 @@
 /*
  * Say a scrape in the words of Prometheus.
  *
- * Source: Prometheus text exposition format 0.0.4; OpenMetrics 1.0; UTF-8 of RFC 3629.
+ * Source: Prometheus text exposition format 0.0.4; OpenMetrics 1.0.
  * Pure: no I/O, no allocation.
  */
 #ifndef EXPOSITION_H
@@ -29,6 +29,9 @@ struct exposition_media_type {
 };
 
 extern const struct exposition_media_type exposition_media_types[EXPOSITION_FORMATS];
+
+/* The values of the label `state`. */
+extern const char *const exposition_state_names[USAGE_STATES];
 
 /* Connections that ended in one way: a sample of metrics_sidecar_connections_total. */
 struct exposition_outcome {
@@ -62,5 +65,12 @@ void exposition_write(struct buf *b, enum exposition_format format,
  * escaped, each byte that is not part of valid UTF-8 replaced by U+FFFD.
  */
 void exposition_write_label_value(struct buf *b, struct slice value);
+
+/* Append the local address, "10.0.0.5", "2001:db8::5"; what the label `source` says. */
+void exposition_write_source(struct buf *b, const struct destination *to);
+
+/* Append the remote address and port as a URL has them, "10.0.0.9:443",
+ * "[2001:db8::1]:443". */
+void exposition_write_destination(struct buf *b, const struct destination *to);
 
 #endif

@@ -351,6 +351,7 @@ static void
 fill_report(const struct usage *usage, size_t top, struct ports_report *report)
 {
 	report->totals = usage_sum(usage);
+	usage_draw(usage, &report->map);
 	memcpy(report->sockets, usage->sockets, sizeof(report->sockets));
 	report->rows = usage->rows;
 	report->reserved = usage->pool.reserved;

@@ -55,6 +55,7 @@ struct ports {
 /* What was measured; it points nowhere, so that it can be copied between processes. */
 struct ports_report {
 	struct usage_totals totals;
+	struct usage_map map;
 	uint64_t sockets[USAGE_PROTOCOLS][USAGE_STATES];
 	uint64_t rows;             /* socket rows read, in the pool or not */
 	uint64_t scan_duration_us; /* wall time of the scan, microseconds */

@@ -183,6 +183,42 @@ usage_sum(const struct usage *usage)
 	return totals;
 }
 
+static void
+draw_word(
+	const struct usage *usage, int i, struct usage_cell *even, struct usage_cell *odd)
+{
+	const uint64_t evens = UINT64_C(0x5555555555555555);
+	uint64_t pool = usage->pool.ports.words[i];
+	uint64_t used = usage->held[USAGE_TCP].words[i] | usage->held[USAGE_UDP].words[i];
+
+	even->used = (uint16_t)(even->used + count_bits(used & evens));
+	even->total = (uint16_t)(even->total + count_bits(pool & evens));
+	odd->used = (uint16_t)(odd->used + count_bits(used & ~evens));
+	odd->total = (uint16_t)(odd->total + count_bits(pool & ~evens));
+}
+
+/* Pieces are whole words of the bitmaps: that costs next to nothing. */
+void
+usage_draw(const struct usage *usage, struct usage_map *ret_map)
+{
+	const int first = usage->pool.range_first / 64,
+		  last = usage->pool.range_last / 64;
+	const int words = (last - first) / USAGE_CELLS + 1;
+	const int even = usage->pool.range_first % 2; /* the index of even ports */
+
+	*ret_map = (struct usage_map){
+		.first = (uint16_t)(first * 64),
+		.width = (uint16_t)(words * 64),
+		.count = (uint16_t)((last - first) / words + 1),
+	};
+	for (int i = first; i <= last; i++) {
+		int cell = (i - first) / words;
+
+		draw_word(usage, i, &ret_map->cells[even][cell],
+			&ret_map->cells[!even][cell]);
+	}
+}
+
 uint32_t
 usage_destination_used(
 	const struct usage_totals *totals, const struct destinations_entry *entry)

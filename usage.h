@@ -98,6 +98,28 @@ struct usage_totals {
 	uint32_t destination_error_max; /* 0 while every destination is counted exactly */
 };
 
+enum {
+	USAGE_PARITIES = 2,
+	USAGE_CELLS = 64,
+};
+
+/* Ports of one parity in one piece of the range. */
+struct usage_cell {
+	uint16_t used;
+	uint16_t total; /* of the pool */
+};
+
+/*
+ * Where in the range the used ports lie, in pieces of equal width. connect() tries the
+ * parity of the range's first port before the other one: parity 0 here is that one.
+ */
+struct usage_map {
+	uint16_t first; /* port of the first piece; it may lie before the range */
+	uint16_t width; /* ports of a piece, of both parities together */
+	uint16_t count; /* of pieces */
+	struct usage_cell cells[USAGE_PARITIES][USAGE_CELLS];
+};
+
 /* Make the pool first..last, both ends included; first <= last. */
 void usage_pool_fill(struct usage_pool *pool, uint16_t first, uint16_t last);
 
@@ -130,6 +152,9 @@ void usage_restart(struct usage *usage);
  * again.
  */
 void usage_add(struct usage *usage, const struct usage_row *row);
+
+/* Draw the map. */
+void usage_draw(const struct usage *usage, struct usage_map *ret_map);
 
 /* Sum up. */
 struct usage_totals usage_sum(const struct usage *usage);

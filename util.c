@@ -145,6 +145,53 @@ util_parse_seconds(struct slice s, int64_t *ret_ms)
 	return 0;
 }
 
+/*
+ * How many continuation bytes follow this first byte, and between what the first of them
+ * lies: that bound keeps out overlong forms, surrogates and what is above U+10FFFF (RFC
+ * 3629 section 4).
+ */
+/* clang-format off */
+static const struct lead {
+	unsigned char first, last, more, low, high;
+} leads[] = {
+	{ 0x00, 0x7f, 0, 0x00, 0x00 },
+	{ 0xc2, 0xdf, 1, 0x80, 0xbf },
+	{ 0xe0, 0xe0, 2, 0xa0, 0xbf },
+	{ 0xe1, 0xec, 2, 0x80, 0xbf },
+	{ 0xed, 0xed, 2, 0x80, 0x9f },
+	{ 0xee, 0xef, 2, 0x80, 0xbf },
+	{ 0xf0, 0xf0, 3, 0x90, 0xbf },
+	{ 0xf1, 0xf3, 3, 0x80, 0xbf },
+	{ 0xf4, 0xf4, 3, 0x80, 0x8f },
+};
+/* clang-format on */
+
+static bool
+fits_lead(const struct lead *lead, struct slice s)
+{
+	const unsigned char *bytes = (const unsigned char *)s.data;
+
+	if (bytes[0] < lead->first || bytes[0] > lead->last || s.len <= lead->more)
+		return false;
+	if (lead->more > 0 && (bytes[1] < lead->low || bytes[1] > lead->high))
+		return false;
+	for (size_t i = 2; i <= lead->more; i++) {
+		if (bytes[i] < 0x80 || bytes[i] > 0xbf)
+			return false;
+	}
+	return true;
+}
+
+size_t
+util_utf8_length(struct slice s)
+{
+	for (size_t i = 0; i < sizeof(leads) / sizeof(leads[0]); i++) {
+		if (fits_lead(&leads[i], s))
+			return leads[i].more + 1U;
+	}
+	return 0;
+}
+
 int64_t
 util_now_us(void)
 {

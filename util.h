@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The small things every module leans on: a slice of bytes, a bounded buffer, checked
- * numbers, a clock.
+ * numbers and characters, a clock.
  *
- * Source: clock_gettime(2); the UTF-8 of RFC 3629 is checked in exposition.c, not here.
+ * Source: RFC 3629 (UTF-8), clock_gettime(2).
  */
 #ifndef UTIL_H
 #define UTIL_H
@@ -63,6 +63,10 @@ int util_parse_number(struct slice s, uint64_t min, uint64_t max, uint64_t *ret_
  * Returns 0, -EINVAL or -ERANGE (above a day). No I/O.
  */
 int util_parse_seconds(struct slice s, int64_t *ret_ms);
+
+/* The bytes of the character that s, which is not empty, begins with; 0 when that is not
+ * valid UTF-8. No I/O. */
+size_t util_utf8_length(struct slice s);
 
 /* When something that failed may be tried again: later each time. All zeros: now. */
 struct backoff {
