@@ -35,7 +35,7 @@ enum {
 	 * them.
 	 */
 	WORK_US = 100, /* in a row */
-	GIVE_WAY_US = 50,
+	GIVE_WAY_NS = 50 * 1000,
 	SLEPT_US = 20, /* a wait that took less had an event at once */
 	/*
 	 * So many processes that crash in so short a time are no accident: somebody who
@@ -100,7 +100,7 @@ static const struct slice no_word;
 static void
 give_way(struct supervisor *s)
 {
-	const struct timespec pause = { .tv_nsec = GIVE_WAY_US * 1000 };
+	const struct timespec pause = { .tv_nsec = GIVE_WAY_NS };
 
 	if (util_now_us() - s->working_since_us < WORK_US)
 		return;
