@@ -22,7 +22,7 @@ RUN set -eu; \
     apt-get install -y --no-install-recommends make "$@"; \
     echo "$cc" > /cc
 WORKDIR /src
-COPY Makefile *.c *.h ./
+COPY Makefile *.c *.h page.css page.js ./
 RUN make STATIC=1 SYSTEMD=0 CC="$(cat /cc)" CFLAGS=-O2 LDFLAGS=-s
 
 FROM scratch

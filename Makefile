@@ -32,8 +32,8 @@ has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 
 SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
 
 PROGRAM := metrics-sidecar
-MODULES := answer destinations exchange exposition hold http keeper listen log manager options ports procnet sandbox \
-	   share signals sockdiag supervisor token usage util
+MODULES := answer destinations exchange exposition hold http keeper listen log manager options page ports procnet report \
+	   sandbox share signals sockdiag supervisor terminal token trend usage util view
 SOURCES := $(PROGRAM).c $(MODULES:=.c)
 HEADERS := $(MODULES:=.h)
 
@@ -79,6 +79,18 @@ all: $(BUILD)/$(PROGRAM)
 
 $(BUILD)/$(PROGRAM): $(OBJECTS)
 	$(LINK) -o $@ $(OBJECTS) $(LDLIBS) $(OUR_LDLIBS)
+
+# The page's style and script as C has them, and the digests that its security policy allows them by.
+PAGE := build/page-data.h
+bytes_of = { printf 'static const char page_$(1)[] = {'; od -An -v -td1 page.$(2) | sed 's/[0-9][0-9]*/&,/g'; echo '};'; }
+digest_of = printf '\043define PAGE_$(1)_DIGEST "sha256-%s"\n' \
+	"$$(sha256sum page.$(2) | cut -c -64 | tr a-f A-F | basenc --base16 -d | base64)"
+
+$(PAGE): page.css page.js Makefile
+	@mkdir -p $(@D)
+	{ $(call bytes_of,style,css); $(call digest_of,STYLE,css); $(call bytes_of,script,js); $(call digest_of,SCRIPT,js); } > $@
+
+$(BUILD)/page.o $(COVERAGE)/page.o: $(PAGE)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(COMPILE) -MMD -MP -c -o $@ $<
@@ -138,7 +150,7 @@ lint:
 	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' -std=c11
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/coverage tests/*.bash tests/soak/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
+	shellcheck deps.sh .ci/run tests/run tests/coverage tests/browser/run tests/browser/screenshots tests/*.bash tests/soak/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
 	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats tests/soak/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
@@ -208,6 +220,13 @@ torture:
 	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
 	@$(MAKE) --no-print-directory build/tests/torture
 	@build/tests/torture build/static-systemd0/$(PROGRAM)
+
+# The pictures of README.md, of a real browser and a real terminal; as root, three minutes.
+.PHONY: screenshots
+screenshots:
+	@./deps.sh build test screenshots
+	@$(MAKE) --no-print-directory all build/tests/peer
+	@tests/browser/screenshots docs/images
 
 # Attacks that last, an hour in all; not a part of `make test`.
 .PHONY: soak

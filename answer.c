@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include "log.h"
+#include "page.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,22 +13,11 @@
 
 static const char plain_text[] = "text/plain; charset=utf-8";
 
-static const char landing_page[] =
-	"<!DOCTYPE html>\n"
-	"<html lang=\"en\">\n"
-	"<head><meta charset=\"utf-8\"><title>metrics-sidecar</title></head>\n"
-	"<body>\n"
-	"<h1>metrics-sidecar</h1>\n"
-	"<p>Local ports in use, and how many there are: <a "
-	"href=\"/metrics\">metrics</a>.</p>\n"
-	"<p>Version " VERSION "</p>\n"
-	"</body>\n"
-	"</html>\n";
-
 /* The parts of a response that are decided on. */
 struct answer {
 	enum http_status status;
 	const char *content_type;
+	const char *security_policy; /* of a page */
 	struct buf content;
 };
 
@@ -57,13 +47,22 @@ describe_token_error(int error)
 	return describe_error(error);
 }
 
-/* Returns 0, or -errno after appending what went wrong; the content is unusable then. */
+/* Returns 0 with a scrape of the figures, or -errno after appending what went wrong. */
 static int
-write_exposition(struct buf *content, const struct answer_facts *facts,
-	enum exposition_format format, struct buf *reason)
+take_scrape(const struct answer_facts *facts, struct exposition_scrape *ret_scrape,
+	struct buf *reason)
 {
 	const struct answer_figures *figures = facts->measure(facts->context);
-	const struct exposition_scrape scrape = {
+
+	if (figures->error < 0) {
+		buf_printf(reason, "read %s: %s", figures->object,
+			describe_error(figures->error));
+		return figures->error;
+	}
+	if (figures->report.sock_diag_error < 0)
+		log_message_once("read sock_diag: %s: reading procfs instead",
+			describe_error(figures->report.sock_diag_error));
+	*ret_scrape = (struct exposition_scrape){
 		.report = &figures->report,
 		.pod_name = facts->pod_name,
 		.version = VERSION,
@@ -74,19 +73,52 @@ write_exposition(struct buf *content, const struct answer_facts *facts,
 		.outcome_count = facts->outcome_count,
 		.start_time_ms = facts->start_time_ms,
 	};
+	return 0;
+}
 
-	if (figures->error < 0) {
-		buf_printf(reason, "read %s: %s", figures->object,
-			describe_error(figures->error));
-		return figures->error;
-	}
-	if (figures->report.sock_diag_error < 0)
-		log_message_once("read sock_diag: %s: reading procfs instead",
-			describe_error(figures->report.sock_diag_error));
-	exposition_write(content, format, &scrape);
+/* One way to say a scrape, and how exactly. */
+struct form {
+	void (*write)(struct buf *b, const struct exposition_scrape *scrape,
+		const struct form *form);
+	enum exposition_format format;    /* of metrics */
+	const struct report_style *style; /* of a report */
+};
+
+static void
+write_metrics(
+	struct buf *b, const struct exposition_scrape *scrape, const struct form *form)
+{
+	exposition_write(b, form->format, scrape);
+}
+
+static void
+write_page(struct buf *b, const struct exposition_scrape *scrape, const struct form *form)
+{
+	(void)form;
+	page_write(b, scrape);
+}
+
+static void
+write_report(
+	struct buf *b, const struct exposition_scrape *scrape, const struct form *form)
+{
+	report_write(b, scrape, form->style);
+}
+
+/* Returns 0, or -errno after appending what went wrong; the content is unusable then. */
+static int
+write_scrape(struct buf *content, const struct answer_facts *facts,
+	const struct form *form, struct buf *reason)
+{
+	struct exposition_scrape scrape;
+	int r = take_scrape(facts, &scrape, reason);
+
+	if (r < 0)
+		return r;
+	form->write(content, &scrape, form);
 	if (content->overflow) {
 		buf_printf(
-			reason, "render metrics: longer than %zu bytes", content->size);
+			reason, "render figures: longer than %zu bytes", content->size);
 		return -EMSGSIZE;
 	}
 	return 0;
@@ -119,22 +151,45 @@ answer_reason(struct answer *answer, enum http_status status)
 	buf_printf(&answer->content, "%s\n", http_reason_phrase(status));
 }
 
+/* A scrape in this form, or why there is none. */
 static void
-answer_metrics(struct answer *answer, const struct answer_facts *facts,
-	const struct http_request *request)
+answer_scrape(struct answer *answer, const struct answer_facts *facts,
+	const struct form *form, const char *content_type)
 {
-	enum exposition_format format = choose_format(request);
 	char text[256] = "";
 	struct buf reason = buf_over(text, sizeof(text));
 
-	if (write_exposition(&answer->content, facts, format, &reason) < 0) {
+	if (write_scrape(&answer->content, facts, form, &reason) < 0) {
 		log_message("%s", text);
 		answer_reason(answer, HTTP_INTERNAL_ERROR);
 		buf_printf(&answer->content, "%s\n", text);
 		return;
 	}
 	answer->status = HTTP_OK;
-	answer->content_type = exposition_media_types[format].content_type;
+	answer->content_type = content_type;
+}
+
+static void
+answer_metrics(struct answer *answer, const struct answer_facts *facts,
+	const struct http_request *request)
+{
+	const struct form form = {
+		.write = write_metrics,
+		.format = choose_format(request),
+	};
+
+	answer_scrape(
+		answer, facts, &form, exposition_media_types[form.format].content_type);
+}
+
+static void
+answer_page(struct answer *answer, const struct answer_facts *facts)
+{
+	const struct form form = { .write = write_page };
+
+	answer_scrape(answer, facts, &form, "text/html; charset=utf-8");
+	if (answer->status == HTTP_OK)
+		answer->security_policy = page_security_policy;
 }
 
 /* Who may not be answered. Without a token to compare with, that is everyone. */
@@ -169,9 +224,7 @@ answer_request(struct answer *answer, const struct answer_facts *facts,
 	} else if (slice_equals(request->path, "/metrics")) {
 		answer_metrics(answer, facts, request);
 	} else if (slice_equals(request->path, "/")) {
-		answer->status = HTTP_OK;
-		answer->content_type = "text/html; charset=utf-8";
-		buf_append(&answer->content, landing_page, sizeof(landing_page) - 1);
+		answer_page(answer, facts);
 	} else {
 		answer_reason(answer, HTTP_NOT_FOUND);
 	}
@@ -199,22 +252,40 @@ answer_write(char data[static ANSWER_MAX], const struct answer_facts *facts,
 				       .status = answer.status,
 				       .content_type = answer.content_type,
 				       .content_length = answer.content.len,
+				       .security_policy = answer.security_policy,
 			       });
 	start = answer.content.data - head.len;
 	memcpy(start, head.data, head.len);
 	return (struct slice){ start, head.len + (is_head ? 0 : answer.content.len) };
 }
 
-int
-answer_write_metrics(struct buf *b, const struct answer_facts *facts)
+static int
+write_or_log(struct buf *b, const struct answer_facts *facts, const struct form *form)
 {
 	char text[256] = "";
 	struct buf reason = buf_over(text, sizeof(text));
-	int r = write_exposition(b, facts, EXPOSITION_TEXT, &reason);
+	int r = write_scrape(b, facts, form, &reason);
 
 	if (r < 0)
 		log_message("%s", text);
 	return r;
+}
+
+int
+answer_write_metrics(struct buf *b, const struct answer_facts *facts)
+{
+	const struct form form = { .write = write_metrics, .format = EXPOSITION_TEXT };
+
+	return write_or_log(b, facts, &form);
+}
+
+int
+answer_write_report(
+	struct buf *b, const struct answer_facts *facts, const struct report_style *style)
+{
+	const struct form form = { .write = write_report, .style = style };
+
+	return write_or_log(b, facts, &form);
 }
 
 void

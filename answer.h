@@ -14,6 +14,7 @@
 #include "exposition.h"
 #include "http.h"
 #include "ports.h"
+#include "report.h"
 #include "token.h"
 #include "util.h"
 
@@ -27,7 +28,7 @@ enum {
 	 * bytes, each of which U+FFFD can make three: 145 * (759 + 160) is 131 KiB.
 	 */
 	ANSWER_CONTENT_MAX = 144 * 1024,
-	ANSWER_HEAD_MAX = 512,
+	ANSWER_HEAD_MAX = 768,
 	ANSWER_MAX = ANSWER_HEAD_MAX + ANSWER_CONTENT_MAX,
 };
 
@@ -69,6 +70,10 @@ struct slice answer_write(char data[static ANSWER_MAX], const struct answer_fact
  * what went wrong.
  */
 int answer_write_metrics(struct buf *b, const struct answer_facts *facts);
+
+/* Append the report for a terminal alone. Returns the same. */
+int answer_write_report(struct buf *b, const struct answer_facts *facts,
+	const struct report_style *style);
 
 /*
  * Append a response without content, for a client whose request is not known: whether it

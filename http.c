@@ -525,6 +525,10 @@ http_write_head(struct buf *b, const struct http_response *response)
 		buf_printf(b, "Retry-After: %u\r\n", (unsigned)RETRY_AFTER_S);
 	if (response->status == HTTP_UNAUTHORIZED)
 		buf_printf(b, "WWW-Authenticate: Bearer realm=\"metrics-sidecar\"\r\n");
+	if (response->security_policy)
+		buf_printf(b,
+			"Content-Security-Policy: %s\r\nReferrer-Policy: no-referrer\r\n",
+			response->security_policy);
 	buf_printf(b,
 		"Content-Type: %s\r\n"
 		"X-Content-Type-Options: nosniff\r\n"

@@ -53,6 +53,7 @@ struct http_response {
 	enum http_status status;
 	const char *content_type;
 	size_t content_length;
+	const char *security_policy; /* of a page (Content-Security-Policy); else NULL */
 };
 
 /*

@@ -19,7 +19,9 @@
 #include "sandbox.h"
 #include "share.h"
 #include "supervisor.h"
+#include "terminal.h"
 #include "token.h"
+#include "trend.h"
 #include "util.h"
 
 #include <errno.h>
@@ -28,10 +30,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
 	EXIT_USAGE = 2,
+	WATCH_S = 2,
 };
 
 /* How this process came to its connection, and what it tells about that. */
@@ -289,6 +293,50 @@ print_metrics(const struct options *options)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Returns 1 after a report, 0 when there is nothing to report, which is logged, or
+ * -errno. */
+static int
+write_report(const struct options *options, struct trend *trend)
+{
+	static char data[ANSWER_CONTENT_MAX];
+	static struct answer_facts facts;
+	struct meter meter = { .options = options };
+	struct buf content = buf_over(data, sizeof(data));
+	struct job job = { .launcher = "report", .in = -1 };
+	struct report_style style;
+	int r;
+
+	fill_facts(options, &job, &meter, &facts);
+	terminal_find_style(STDOUT_FILENO, options->watches, &style);
+	if (options->watches && measure(&meter)->error == 0) {
+		trend_add(trend, util_now_ms(),
+			meter.figures.report.totals.destination_used_max);
+		style.trend = trend;
+	}
+	r = answer_write_report(&content, &facts, &style);
+	ports_close(&meter.ports);
+	if (r < 0)
+		return 0;
+	r = exchange_write(STDOUT_FILENO, content.data, content.len);
+	return r < 0 ? r : 1;
+}
+
+/* Whoever watches sees errors come and go. */
+static int
+print_report(const struct options *options)
+{
+	static struct trend trend;
+	const struct timespec pause = { .tv_sec = WATCH_S };
+	int r;
+
+	do {
+		r = write_report(options, &trend);
+	} while (options->watches && r >= 0 && nanosleep(&pause, NULL) == 0);
+	if (r < 0)
+		log_message("write report: %s", strerror(-r));
+	return r > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static int
 print_help(void)
 {
@@ -499,6 +547,8 @@ run(const struct options *options)
 
 	if (options->mode == OPTIONS_MODE_PRINT)
 		return print_metrics(options);
+	if (options->mode == OPTIONS_MODE_REPORT)
+		return print_report(options);
 	if (options->mode == OPTIONS_MODE_HELP)
 		return print_help();
 	if (options->mode == OPTIONS_MODE_VERSION)

@@ -65,6 +65,17 @@ take_mode(struct options *options, const struct spec *spec, const char *value,
 }
 
 static int
+take_watch(struct options *options, const struct spec *spec, const char *value,
+	struct buf *reason)
+{
+	(void)spec;
+	(void)value;
+	(void)reason;
+	options->watches = true;
+	return 0;
+}
+
+static int
 take_procfs(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
@@ -178,6 +189,8 @@ static const struct spec specs[] = {
 	  .help = "end when idle, with passed sockets (0: never)" },
 	{ "inetd", MODE(INETD), .help = "answer one request on standard input" },
 	{ "print", MODE(PRINT), .help = "print the metrics, no HTTP" },
+	{ "report", MODE(REPORT), .help = "print a report for a person" },
+	{ "watch", .take = take_watch, .help = "the report every 2 s, until interrupted" },
 	{ "help", MODE(HELP), .help = "print this" },
 	{ "version", MODE(VERSION), .help = "print the version" },
 };
@@ -343,6 +356,10 @@ options_parse(struct options *ret_options, int argc, char *argv[], struct buf *m
 	if (take_arguments(&options, argc, argv, message) < 0 ||
 		settle_source(&options, environment.source, message) < 0)
 		return -EINVAL;
+	if (options.watches && options.mode != OPTIONS_MODE_REPORT) {
+		buf_printf(message, "use --watch: only with --report");
+		return -EINVAL;
+	}
 	settle_addresses(&options, &environment);
 	*ret_options = options;
 	return 0;

@@ -12,6 +12,7 @@
 #include "ports.h"
 #include "util.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum {
@@ -23,6 +24,7 @@ enum options_mode {
 	OPTIONS_MODE_FIND_OUT, /* by what the process was started with */
 	OPTIONS_MODE_INETD,
 	OPTIONS_MODE_PRINT,
+	OPTIONS_MODE_REPORT,
 	OPTIONS_MODE_HELP,
 	OPTIONS_MODE_VERSION,
 };
@@ -41,6 +43,7 @@ struct options {
 	unsigned max_processes;
 	unsigned timeout_s;
 	unsigned idle_exit_s;
+	bool watches; /* the report again and again */
 };
 
 /*

@@ -8,7 +8,7 @@ load helpers
 build() {
     if [ ! -d "$BATS_FILE_TMPDIR/source" ]; then
         mkdir "$BATS_FILE_TMPDIR/source"
-        cp -r "$ROOT"/*.c "$ROOT"/*.h "$ROOT/Makefile" "$ROOT/systemd" "$ROOT/inetd" \
+        cp -r "$ROOT"/*.c "$ROOT"/*.h "$ROOT"/page.css "$ROOT"/page.js "$ROOT/Makefile" "$ROOT/systemd" "$ROOT/inetd" \
             "$ROOT/metrics-sidecar.8" "$ROOT/metrics-sidecar.bash" "$BATS_FILE_TMPDIR/source"
     fi
     # The variables of the make that runs the tests are not meant for this one.
@@ -224,7 +224,7 @@ complete_words() {
 
 @test "arrows point down: no module includes one above it" {
     # From top to bottom; a module may include those behind it only.
-    local order="metrics-sidecar options answer keeper supervisor signals hold listen manager exchange sandbox share token http exposition ports procnet sockdiag usage destinations log util"
+    local order="metrics-sidecar options answer keeper supervisor signals hold listen manager exchange terminal page report view sandbox share token trend http exposition ports procnet sockdiag usage destinations log util"
     local below="$order" module included
     for module in $order; do
         below=${below#*"$module"}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#include "view.h"
+
+#include <inttypes.h>
+
+const char *const view_level_names[VIEW_LEVELS] = {
+	[VIEW_ENOUGH] = "enough",
+	[VIEW_MOSTLY_USED] = "mostly used",
+	[VIEW_SLOW] = "slow",
+	[VIEW_SHORT] = "nearly exhausted",
+	[VIEW_EXHAUSTED] = "exhausted",
+};
+
+static const char *const verdicts[VIEW_LEVELS] = {
+	[VIEW_ENOUGH] = "Enough local ports are free towards every destination.",
+	[VIEW_MOSTLY_USED] =
+		"Most ports of a protocol are used, but no destination is near "
+		"exhaustion by itself.",
+	[VIEW_SLOW] =
+		"More than half of the ports are taken towards one destination: each "
+		"connect() to it is slow.",
+	[VIEW_SHORT] = "Nearly all ports are taken towards one destination: connect() to "
+		       "it is slow, and fails soon.",
+	[VIEW_EXHAUSTED] =
+		"No port is left towards one destination: connect() to it fails "
+		"with EADDRNOTAVAIL.",
+};
+
+static bool
+is_beyond(uint32_t part, uint32_t whole, unsigned percent)
+{
+	return (uint64_t)part * 100 > (uint64_t)whole * percent;
+}
+
+enum view_level
+view_judge(const struct usage_totals *totals)
+{
+	if (totals->destination_used_max >= totals->total)
+		return VIEW_EXHAUSTED;
+	if (is_beyond(totals->destination_used_max, totals->total, VIEW_SHORT_PERCENT))
+		return VIEW_SHORT;
+	if (is_beyond(totals->destination_used_max, totals->total, VIEW_SLOW_PERCENT))
+		return VIEW_SLOW;
+	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
+		if (is_beyond(totals->used_by[i], totals->total, VIEW_POOL_PERCENT))
+			return VIEW_MOSTLY_USED;
+	}
+	return VIEW_ENOUGH;
+}
+
+void
+view_write_verdict(struct buf *b, const struct exposition_scrape *scrape)
+{
+	buf_printf(b, "%s", verdicts[view_judge(&scrape->report->totals)]);
+}
+
+void
+view_write_nearest(struct buf *b, const struct exposition_scrape *scrape)
+{
+	const struct ports_report *report = scrape->report;
+
+	if (!scrape->names_destinations) {
+		buf_printf(b, "not named without --top-destinations=N");
+	} else if (report->top_count == 0) {
+		buf_printf(b, "no connection that holds a port of the pool");
+	} else {
+		exposition_write_destination(b, &report->top[0].destination);
+		buf_printf(b, " from ");
+		exposition_write_source(b, &report->top[0].destination);
+	}
+}
+
+void
+view_write_count(struct buf *b, uint64_t number)
+{
+	uint64_t unit = 1;
+
+	while (number / unit >= 1000)
+		unit *= 1000;
+	buf_printf(b, "%" PRIu64, number / unit);
+	for (unit /= 1000; unit > 0; unit /= 1000)
+		buf_printf(b, ",%03" PRIu64, number / unit % 1000);
+}
+
+unsigned
+view_share(uint64_t part, uint64_t whole)
+{
+	return whole > 0 ? (unsigned)(part * 1000 / whole) : 0;
+}
+
+void
+view_write_share(struct buf *b, uint64_t part, uint64_t whole)
+{
+	unsigned share = view_share(part, whole);
+
+	buf_printf(b, "%u.%u %%", share / 10, share % 10);
+}
+
+void
+view_write_cost(struct buf *b, uint64_t us)
+{
+	buf_printf(b, "%" PRIu64 ".%03" PRIu64 " ms", us / 1000, us % 1000);
+}
+
+struct view_parts
+view_divide(const struct usage_totals *totals)
+{
+	struct view_parts parts = { .blocked = totals->blocked };
+	uint32_t left = totals->used - totals->blocked;
+
+	/* A port of a listener that is closed may be both: TIME_WAIT alone, and blocked.
+	 */
+	parts.time_wait = totals->time_wait < left ? totals->time_wait : left;
+	parts.connected = left - parts.time_wait;
+	return parts;
+}
+
+bool
+view_has_state(const struct ports_report *report, enum usage_state state)
+{
+	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
+		if (report->sockets[i][state] > 0)
+			return true;
+	}
+	return state == USAGE_ESTABLISHED || state == USAGE_TIME_WAIT;
+}
