@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
 #
-# usage: deps.sh build|test|lint|coverage|deb|pods|soak|bench...
+# usage: deps.sh build|test|lint|coverage|deb|pods|soak|bench|screenshots...
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
@@ -20,6 +20,7 @@ cc                                  gcc
 '
 test_needs='
 bats                                bats
+/usr/bin/chromium                   chromium
 /usr/lib/bats/bats-assert/load.bash bats-assert
 /usr/lib/bats/bats-support/load.bash bats-support
 /etc/protocols                      netbase
@@ -29,6 +30,8 @@ ip                                  iproute2
 jq                                  jq
 mandoc                              mandoc
 musl-gcc                            musl-tools
+node                                nodejs
+npm                                 npm
 nsenter                             util-linux
 openssl                             openssl
 ps                                  procps
@@ -85,6 +88,10 @@ usr/bin/s6-ipcserver                s6
 usr/bin/stunnel4                    stunnel4
 usr/bin/prometheus                  prometheus
 usr/bin/promtool                    prometheus
+'
+screenshots_needs='
+/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf fonts-dejavu-core
+tmux                                tmux
 '
 bench_needs='
 awk                                 mawk
@@ -201,6 +208,7 @@ for group; do
     coverage) packages="$packages $(missing "$coverage_needs")" ;;
     deb) packages="$packages $(missing "$deb_needs")" ;;
     pods) packages="$packages $(missing "$pods_needs")" ;;
+    screenshots) packages="$packages $(missing "$screenshots_needs")" ;;
     soak) packages="$packages $(missing "$soak_needs")" ;;
     bench)
         packages="$packages $(missing "$bench_needs")"

@@ -114,7 +114,7 @@ is_confined() {
 # them by process.
 after_first_byte() {
     awk '{ pid = $1; call = $2; sub(/\(.*/, "", call) }
-        /^[0-9]+ +(read|recvfrom)\([0-9]+, "GET \/metrics/ && !/MSG_PEEK/ { seen[pid] = 1 }
+        /^[0-9]+ +(read|recvfrom)\([0-9]+, "GET \/[m ]/ && !/MSG_PEEK/ { seen[pid] = 1 }
         seen[pid] && call ~ /^[a-z_0-9]+$/ { print call }' "$@" | sort -u
 }
 
@@ -122,9 +122,14 @@ after_first_byte() {
 assert_order() {
     awk '{ pid = $1 }
         / seccomp\(SECCOMP_SET_MODE_FILTER/ { filters[pid]++ }
-        /^[0-9]+ +(read|recvfrom)\([0-9]+, "GET \/metrics/ && !/MSG_PEEK/ { read[pid] = 1; if (!filters[pid]) bad = "no filter" }
+        /^[0-9]+ +(read|recvfrom)\([0-9]+, "GET \/[m ]/ && !/MSG_PEEK/ { read[pid] = 1; if (!filters[pid]) bad = "no filter" }
         read[pid] && / (open|openat|socket|landlock_[a-z_]+|execve)\(/ { bad = $0 }
         END { if (bad || !length(read)) { print bad ? bad : "nothing was read"; exit 1 } }' "$@"
+}
+
+# The page is served by whoever serves scrapes, and by no call more.
+serves_page() {
+    [ "$(ns curl -s --max-time 10 --noproxy '*' http://127.0.0.1:9999/ | grep -c '<section')" -eq 7 ]
 }
 
 @test "at most 14 distinct calls after the first byte, in every mode, by both sources" {
@@ -133,8 +138,11 @@ assert_order() {
         for build in "$PROGRAM" "$STATIC_PROGRAM"; do
             printf 'GET /metrics HTTP/1.0\r\n\r\n' | ns strace -f -s 16 -o "$TRACE.pipe" "$build" --inetd --source=$source >"$BATS_TEST_TMPDIR/answer"
             grep -q ^port_used "$BATS_TEST_TMPDIR/answer"
+            printf 'GET / HTTP/1.0\r\n\r\n' | ns strace -f -s 16 -A -o "$TRACE.pipe" "$build" --inetd --source=$source >"$BATS_TEST_TMPDIR/answer"
+            [ "$(grep -c '<section' "$BATS_TEST_TMPDIR/answer")" -eq 7 ]
             start server ns strace -D -f -s 16 -o "$TRACE.server" "$build" --source=$source
             wait_until 5 serves
+            serves_page
             kill "$STARTED_PID"
             wait_until 5 is_gone "$STARTED_PID"
             assert_order "$TRACE.server"
@@ -152,6 +160,7 @@ assert_order() {
                 "$PROGRAM" --source=$source
             wait_until 5 ns_listens 9999
             wait_until 5 serves
+            serves_page
             kill "$STARTED_PID"
             wait_until 5 is_gone "$STARTED_PID"
             assert_order "$TRACE.systemd"

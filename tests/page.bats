@@ -1,0 +1,256 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The page for people, in a real browser. tests/browser/browse.mjs says what is there; what is true is asked elsewhere.
+
+load helpers
+
+SOCKET_MAX=65536
+
+setup_file() {
+    "$ROOT/tests/browser/run"
+}
+
+setup() {
+    ns_create
+    SOCKET=$BATS_TEST_TMPDIR/s
+}
+
+teardown() {
+    stop_all
+}
+
+start_page() {
+    start_server --web.listen-address="unix:$SOCKET" "$@"
+}
+
+# browse VERB ARGUMENT...: of the page.
+browse() {
+    "$ROOT/tests/browser/run" "$1" "$SOCKET" "${@:2}"
+}
+
+# ask PATH [CURL-ARGUMENT...]
+ask() {
+    curl -sS --max-time 20 --unix-socket "$SOCKET" "${@:2}" "http://localhost$1"
+}
+
+# start_watching: each change of what the page shows is a line of watch.out.
+start_watching() {
+    start watch "$ROOT/tests/browser/run" watch "$SOCKET"
+    wait_until 20 shows 'renewed every two seconds'
+}
+
+# The last line.
+shown() {
+    tail -n 1 "$BATS_TEST_TMPDIR/watch.out"
+}
+
+shows() {
+    shown | grep -qE "$1"
+}
+
+# stop_watching: and look whether the console had an error.
+stop_watching() {
+    kill -TERM "$STARTED_PID"
+    wait_until 10 is_gone "$STARTED_PID"
+    [ "$(cat "$BATS_TEST_TMPDIR/watch.err")" = "" ]
+}
+
+# Both ask for figures of a namespace in which nothing happens meanwhile.
+assert_same_figures() {
+    local page=$1 metrics state
+    metrics=$(ask /metrics)
+    [ "$(jq .used <<<"$page")" = "$(metric "$metrics" port_used)" ]
+    [ "$(jq .total <<<"$page")" = "$(metric "$metrics" port_total)" ]
+    [ "$(jq .nearest <<<"$page")" = "$(metric "$metrics" port_destination_used_max)" ]
+    [ "$(jq .used <<<"$page")" -gt 30 ]
+    for state in $(jq -r '.states | keys[]' <<<"$page"); do
+        [ "$(jq ".states.${state}[0]" <<<"$page")" = "$(metric "$metrics" port_sockets "protocol=\"tcp\",state=\"$state\"")" ]
+        echo "$state" >>"$BATS_TEST_TMPDIR/states"
+    done
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/states")" -ge 8 ]
+    # "127.0.0.1:5000 from 127.0.0.1", ports, share
+    [ "$(jq -r '.destinations[] | "\(.[0]) \(.[1])"' <<<"$page")" = "$(sed -nE \
+        's/^port_destination_used\{.*,source="(.*)",destination="(.*)"\} ([0-9]+)$/\2 from \1 \3/p' <<<"$metrics")" ]
+    [ "$(jq '.destinations | length' <<<"$page")" -eq 3 ]
+}
+
+@test "the figures are those of /metrics, with JavaScript and without; the console has no error" {
+    make_every_kind
+    start_page --top-destinations=3
+    run browse figures
+    assert_success
+    assert_same_figures "$output"
+    [ "$(jq .line <<<"$output")" = true ]
+    rm "$BATS_TEST_TMPDIR/states"
+    run browse figures nojs
+    assert_success
+    assert_same_figures "$output"
+    [ "$(jq .line <<<"$output")" = false ]
+    [ "$(jq -r .status <<<"$output")" = "" ]
+}
+
+@test "a violation of the policy would be found" {
+    # The same page with a script more.
+    start_page
+    ask / >"$BATS_TEST_TMPDIR/page"
+    ask / -D "$BATS_TEST_TMPDIR/head" -o /dev/null
+    sed -i 's|</body>|<script>1</script></body>|' "$BATS_TEST_TMPDIR/page"
+    sed -i "s/^Content-Length: .*/Content-Length: $(wc -c <"$BATS_TEST_TMPDIR/page")\r/" "$BATS_TEST_TMPDIR/head"
+    cat "$BATS_TEST_TMPDIR/head" "$BATS_TEST_TMPDIR/page" >"$BATS_TEST_TMPDIR/answer"
+    start fake systemd-socket-activate -a --inetd -l "$BATS_TEST_TMPDIR/fake" -- cat "$BATS_TEST_TMPDIR/answer"
+    wait_until 5 test -S "$BATS_TEST_TMPDIR/fake"
+    run "$ROOT/tests/browser/run" figures "$BATS_TEST_TMPDIR/fake"
+    assert_failure 1
+    assert_output --partial script-src
+}
+
+@test "it follows when 1,000 sockets are opened, and says how long the ports last" {
+    ns_sysctl ip_local_port_range "40000 49999"
+    start_page
+    start_watching
+    shows '"used":0,'
+    hold "listen 127.0.0.1 5000" "1000 x connect 127.0.0.1 5000"
+    wait_until 10 shows '"used":1000,'
+    wait_until 20 shows 'the nearest destination is exhausted in [0-9]+ (seconds|minutes)'
+    STARTED_PID=${STARTED[-2]} stop_watching
+}
+
+@test "it says so when the sidecar cannot be reached, and goes on when it can" {
+    start_page
+    start_watching
+    local watch_pid=$STARTED_PID
+    kill "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    wait_until 20 shows '"trouble":true,"status":"The sidecar cannot be reached since TIME; what you see is older."'
+    rm -f "$SOCKET"
+    hold "listen 127.0.0.1 5000" "7 x connect 127.0.0.1 5000"
+    start_page
+    wait_until 20 shows '"used":7,"trouble":false'
+    STARTED_PID=$watch_pid stop_watching
+}
+
+@test "it says why there are no figures" {
+    cp -r "$FIXTURES/idle" "$BATS_TEST_TMPDIR/procfs"
+    start_page --path.procfs="$BATS_TEST_TMPDIR/procfs"
+    start_watching
+    mv "$BATS_TEST_TMPDIR/procfs/self/net/tcp" "$BATS_TEST_TMPDIR/tcp"
+    wait_until 20 shows 'No figures since TIME .*read self/net/tcp: No such file or directory'
+    run ask / -o /dev/null -w '%{http_code} %{content_type}'
+    assert_output '500 text/plain; charset=utf-8'
+    mv "$BATS_TEST_TMPDIR/tcp" "$BATS_TEST_TMPDIR/procfs/self/net/tcp"
+    wait_until 20 shows '"trouble":false'
+    kill -TERM "$STARTED_PID"
+    wait_until 10 is_gone "$STARTED_PID"
+}
+
+@test "nobody asks while the tab is hidden" {
+    start_page
+    run browse hide
+    assert_success
+    assert_output 'hidden 0, shown 1'
+}
+
+@test "axe-core finds nothing serious: wide and narrow, light and dark, with names and without" {
+    make_every_kind
+    start_page --top-destinations=10
+    local scheme
+    for scheme in light dark; do
+        run browse axe 1200 $scheme
+        assert_success
+        assert_output --regexp 'axe: [0-9]+ rules passed'
+        run browse axe 390 $scheme
+        assert_success
+    done
+    kill "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    rm -f "$SOCKET"
+    start_page
+    run browse axe 1200 light
+    assert_success
+}
+
+@test "nothing sticks out at the side, however long the names are" {
+    local name
+    name=$(printf '%0253d' 0)
+    make_long_procfs 100
+    POD_NAME=$name start_page --top-destinations=100 --path.procfs="$BATS_TEST_TMPDIR/procfs"
+    local width
+    for width in 320 390 1200; do
+        run browse shot "$BATS_TEST_TMPDIR/shot.png" $width 800 dark
+        assert_success
+        assert_output ""
+    done
+}
+
+# make_long_procfs ROWS: connections of IPv6, of long addresses, towards a hundred destinations, from all ports in turn.
+make_long_procfs() {
+    cp -r "$FIXTURES/idle" "$BATS_TEST_TMPDIR/procfs"
+    awk -v rows="$1" 'BEGIN {
+        printf "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        for (i = 0; i < rows; i++)
+            printf "%4d: B80D0120EFCDAB8901234567EFCDAB89:%04X B80D0120EFCDAB8901234567EFCDAB%02X:01BB 01 00000000:00000000 00:00000000 00000000     0        0 %d 1 0000000000000000 20 4 30 10 -1\n", \
+                i, 32768 + i % 28000, i % 100, i }' >"$BATS_TEST_TMPDIR/procfs/self/net/tcp6"
+    # The short cut past the table is closed to these.
+    rm -f "$BATS_TEST_TMPDIR/procfs/self/net/sockstat6"
+}
+
+@test "a million sockets: the page stays below 64 KiB, and below 32 KiB without names" {
+    make_long_procfs 1000000
+    start_page --top-destinations=100 --path.procfs="$BATS_TEST_TMPDIR/procfs" --timeout=60
+    ask / >"$BATS_TEST_TMPDIR/page"
+    grep -q 'Scanned 1,000,00[0-9] sockets' "$BATS_TEST_TMPDIR/page"
+    [ "$(grep -c '<tr><td>\[2001:db8:' "$BATS_TEST_TMPDIR/page")" -eq 100 ]
+    echo "# $(wc -c <"$BATS_TEST_TMPDIR/page") bytes" >&3
+    [ "$(wc -c <"$BATS_TEST_TMPDIR/page")" -lt $SOCKET_MAX ]
+    rm "$BATS_TEST_TMPDIR/procfs/self/net/tcp6"
+    run bash -c '"$1" --inetd <<<$'"'GET / HTTP/1.0\r\n\r'"' | wc -c' bash "$PROGRAM"
+    [ "$output" -lt 32768 ]
+}
+
+@test "with a token, without it the page is not shown" {
+    echo secret-token >"$BATS_TEST_TMPDIR/token"
+    start_page --bearer-token-file="$BATS_TEST_TMPDIR/token"
+    [ "$(ask / -o /dev/null -w '%{http_code}')" = 401 ]
+    ask / -H 'Authorization: Bearer secret-token' | grep -q '<section id="pool">'
+}
+
+@test "nothing but digests allows a style or a script, and they are right" {
+    start_page
+    local policy
+    policy=$(ask / -D - -o "$BATS_TEST_TMPDIR/page" | tr -d '\r' | sed -n 's/^Content-Security-Policy: //p')
+    [[ $policy == "default-src 'none'; "* ]]
+    [[ $policy != *unsafe* ]]
+    # digest TAG: of what is between the tags.
+    digest() {
+        awk -v RS="</?$1>" 'NR == 2 { printf "%s", $0 }' "$BATS_TEST_TMPDIR/page" | openssl dgst -sha256 -binary | openssl base64
+    }
+    [[ $policy == *"style-src 'sha256-$(digest style)';"* ]]
+    [[ $policy == *"script-src 'sha256-$(digest script)';"* ]]
+    # No attribute that would need more.
+    run grep -nE ' (style|on[a-z]+)=' "$BATS_TEST_TMPDIR/page"
+    assert_failure
+}
+
+@test "the verdict turns where the alerts ring" {
+    local rules=$ROOT/deploy/prometheus/rules.yaml
+    # threshold ALERT: in percent.
+    threshold() {
+        awk -v alert="$1" '$2 == "alert:" || $3 == alert { here = $3 == alert } here && match($0, /> [0-9.]+$/) { print substr($0, RSTART + 2) * 100; exit }' "$rules"
+    }
+    constant() {
+        sed -nE "s/^\t$1 = ([0-9]+),.*/\1/p" "$ROOT/view.h"
+    }
+    [ "$(threshold LocalPortsDestinationHalfUsed)" = "$(constant VIEW_SLOW_PERCENT)" ]
+    [ "$(threshold LocalPortsDestinationNearlyExhausted)" = "$(constant VIEW_SHORT_PERCENT)" ]
+    [ "$(threshold LocalPortsPoolMostlyUsed)" = "$(constant VIEW_POOL_PERCENT)" ]
+    # One port more each time.
+    ns_sysctl ip_local_port_range "40000 40009"
+    local ports word
+    while read -r ports word; do
+        hold "listen 127.0.0.1 5000" "$ports x connect 127.0.0.1 5000"
+        run ns "$PROGRAM" --report
+        assert_line --index 0 "Local ports of test-pod: $word"
+        kill "$HOLD_PID"
+        wait_until 5 is_gone "$HOLD_PID"
+    done <<<$'1 enough\n5 enough\n6 slow\n9 slow\n10 exhausted'
+}
