@@ -35,6 +35,7 @@ npm                                 npm
 nsenter                             util-linux
 openssl                             openssl
 ps                                  procps
+python3                             python3
 strace                              strace
 systemd-socket-activate             systemd
 valgrind                            valgrind

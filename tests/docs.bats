@@ -1,0 +1,107 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What the documentation says is so: its experiments have the outcome that it shows, its links lead somewhere.
+
+load helpers
+
+EXPERIMENTS=$ROOT/docs/how-ports-run-out.md
+
+# block N KIND: the Nth fenced block of that kind, "sh" for commands, "" for what they print.
+block() {
+    awk -v wanted="$1" -v kind="$2" '
+        /^```/ { inside = !inside; if (inside) { this = substr($0, 4); here = this == kind && ++n == wanted; next } here = 0 }
+        inside && here' "$EXPERIMENTS"
+}
+
+# experiment N: run it, and compare.
+experiment() {
+    block "$1" sh >"$BATS_TEST_TMPDIR/experiment"
+    block "$1" "" >"$BATS_TEST_TMPDIR/expected"
+    grep -q unshare "$BATS_TEST_TMPDIR/experiment"
+    grep -q '[0-9]' "$BATS_TEST_TMPDIR/expected"
+    cd "$ROOT" || return
+    sh "$BATS_TEST_TMPDIR/experiment" 3>&- >"$BATS_TEST_TMPDIR/printed" 2>&1
+    diff <(varying "$BATS_TEST_TMPDIR/expected") <(varying "$BATS_TEST_TMPDIR/printed")
+}
+
+# Figures of which the text says that they differ from run to run, or from kernel to kernel.
+varying() {
+    sed -E "${VARYING:-}" "$1"
+}
+
+setup() {
+    command -v python3 >/dev/null || skip "needs python3"
+    kernel_shows_bound || skip "needs Linux 6.8"
+}
+
+@test "one destination is exhausted, others are not" {
+    experiment 1
+}
+
+@test "the kernel does not count it" {
+    VARYING='s/[0-9]+ counters/N counters/' experiment 2
+}
+
+@test "blocked ports are lost for everybody" {
+    # How many numbers both protocols have; but what is left is what the figure says.
+    VARYING='s/\b(41[0-9]|4[2-9][0-9]|500)$/MORE/; s/\b5[0-9][0-9], then/LESS, then/g' experiment 3
+    local blocked left
+    blocked=$(awk '/^port_blocked/ { n = $2 } END { print n }' "$BATS_TEST_TMPDIR/printed")
+    left=$(awk '/connect\(\) to/ { n = $4 + 0 } END { print n }' "$BATS_TEST_TMPDIR/printed")
+    [ $((blocked + left)) -eq 1000 ]
+}
+
+@test "tcp_tw_reuse" {
+    experiment 5
+}
+
+# The fourth waits a minute for TIME_WAIT, the sixth measures time.
+
+@test "UDP, and bind() before connect()" {
+    experiment 7
+}
+
+@test "why the rows of /proc/net/tcp are no count of ports" {
+    VARYING='s/^(port_used\{pod_name="lab"\}) [4-7][0-9]$/\1 N/' experiment 8
+}
+
+@test "the reference of metrics has every family, and no other" {
+    # Of the supervisor too.
+    ns_create
+    start_server --top-destinations=1
+    [ "$(scrape | sed -nE 's/^# TYPE ([a-z_]+) .*/\1/p' | sort)" = \
+        "$(sed -nE 's/^### `([a-z_]+)`.*/\1/p' "$ROOT/docs/metrics.md" | sort)" ]
+    stop_all
+}
+
+# anchors FILE: those of its headings, as the places where repositories are shown make them.
+anchors() {
+    awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ /, ""); print }' "$1" | sed -E 's/\[([^]]*)\]\([^)]*\)/\1/g' |
+        tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
+}
+
+# links FILE: those to files of the repository.
+links() {
+    awk '/^```/ { code = !code } !code' "$1" | grep -oE '\]\([^)#][^)]*\)|\]\(#[^)]*\)|^\[[^]]+\]: [^ ]+' |
+        sed -E 's/^\]\((.*)\)$/\1/; s/^\[[^]]+\]: //' | grep -vE '^(https?|mailto):' | sort -u
+}
+
+@test "every link to a file or a heading leads there" {
+    local file link target
+    for file in README.md CONTRIBUTING.md SECURITY.md "$ROOT"/docs/*.md; do
+        file=$ROOT/${file#"$ROOT/"}
+        [ -e "$file" ] || continue
+        for link in $(links "$file"); do
+            target=$(dirname "$file")/${link%%#*}
+            [ "${link%%#*}" != "" ] || target=$file
+            [ -e "$target" ] || fail "$file: $link: no such file"
+            [[ $link != *'#'* ]] || anchors "$target" | grep -qxF -- "${link#*#}" || fail "$file: $link: no such heading"
+            echo "$link" >>"$BATS_TEST_TMPDIR/links"
+        done
+    done
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/links")" -gt 50 ]
+    # And the pictures.
+    while read -r link; do
+        [ -s "$ROOT/$link" ]
+    done < <(grep -oE 'docs/images/[a-z-]+\.png' "$ROOT/README.md")
+}
