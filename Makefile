@@ -108,7 +108,7 @@ quote = '$(subst ','\'',$(1))'
 run:
 	@./deps.sh build
 	@$(MAKE) --no-print-directory all
-	@echo 'Serving http://localhost:9999/metrics; end with Ctrl-C.'
+	@echo 'Serving http://localhost:9999/ for you and /metrics for Prometheus; end with Ctrl-C.'
 	@./$(PROGRAM)
 
 test:
