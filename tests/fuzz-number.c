@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the short texts of people and of scrapers: numbers, seconds, addresses to
- * listen on.
+ * Fuzz target: the short texts of people and of scrapers: numbers, seconds and the delays
+ * that are bounded by them, addresses to listen on.
  */
 #include "listen.h"
 #include "util.h"
@@ -18,6 +18,8 @@ enum {
 	DAY_MS = 24 * 3600 * 1000,
 	/* strtoull() knows as many without overflow. */
 	DIGITS_MAX = 19,
+	BACKOFF_FIRST_MS = 100,
+	GROWTHS = 24, /* from the first delay to more than a day */
 };
 
 static const struct bounds {
@@ -91,6 +93,27 @@ looks_like_seconds(struct slice s)
 	return rest.data[-1] == '.' && rest.len > 0 && count_digits(rest) == rest.len;
 }
 
+/*
+ * Who fails again and again waits twice as long each time, from the first delay to the
+ * longest, and from now on: not from when it began to wait.
+ */
+static void
+check_backoff(int64_t max_ms)
+{
+	struct backoff backoff = { 0 };
+	int64_t expected_ms = BACKOFF_FIRST_MS;
+
+	for (int i = 0; i < GROWTHS; i++) {
+		int64_t before_ms = util_now_ms();
+
+		backoff_grow(&backoff, max_ms);
+		assert(backoff.delay_ms == (expected_ms < max_ms ? expected_ms : max_ms));
+		assert(backoff.until_ms >= before_ms + backoff.delay_ms);
+		assert(backoff.until_ms <= util_now_ms() + backoff.delay_ms);
+		expected_ms *= 2;
+	}
+}
+
 static void
 check_seconds(struct slice s)
 {
@@ -108,6 +131,7 @@ check_seconds(struct slice s)
 	s.len = count_digits(s);
 	assert(util_parse_number(s, 0, UINT64_MAX, &whole) == 0);
 	assert((uint64_t)ms / 1000 == whole);
+	check_backoff(ms);
 }
 
 static bool
@@ -144,15 +168,16 @@ check_address(struct slice s)
 	assert(strcmp(text + strlen(text) - len, port) == 0);
 }
 
-/* Deadlines are made of it: it does not go back. */
+/* Deadlines are made of it: it does not go back, and has one start in both units. */
 static void
 check_clock(void)
 {
-	static int64_t last_ms;
-	int64_t now_ms = util_now_ms();
+	static int64_t last_us;
+	int64_t now_us = util_now_us(), now_ms = util_now_ms();
 
-	assert(now_ms >= last_ms);
-	last_ms = now_ms;
+	assert(now_us >= last_us && now_ms >= now_us / 1000);
+	last_us = util_now_us();
+	assert(now_ms <= last_us / 1000);
 }
 
 int
