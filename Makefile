@@ -197,7 +197,7 @@ WRAPPED := -Wl,--wrap=syscall,--wrap=prctl,--wrap=_exit
 
 coverage:
 	@./deps.sh build test coverage
-	@$(MAKE) --no-print-directory all build/tests/peer coverage-programs
+	@$(MAKE) --no-print-directory all build/tests/peer build/tests/load coverage-programs
 	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
 	@tests/coverage
 
