@@ -651,6 +651,14 @@ assert_refused() {
     run ! grep -qE ':270F 0{32}:0000 0A ' "/proc/$NS_PID/net/tcp6"
 }
 
+@test "IPv4 alone where IPv6 has sockets and no addresses" {
+    start server ns strace -D -qq -o /dev/null -e trace=bind -e signal=none -e inject=bind:error=EADDRNOTAVAIL:when=1 "$PROGRAM"
+    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    grep -qE ': 00000000:270F 00000000:0000 0A ' "/proc/$NS_PID/net/tcp"
+    run ! grep -qE ':270F 0{32}:0000 0A ' "/proc/$NS_PID/net/tcp6"
+}
+
 @test "a UNIX socket" {
     local path=$BATS_TEST_TMPDIR/socket
     start_server --web.listen-address="unix:$path" --path.procfs="$PROCFS"
@@ -826,6 +834,18 @@ exits_with_passed() {
     run cat "$BATS_TEST_TMPDIR/manager.out"
     assert_line READY=1
     assert_line STOPPING=1
+}
+
+@test "--idle-exit as PID 1: both processes end, status 0" {
+    start launcher ns unshare -p --fork --kill-child systemd-socket-activate -l 127.0.0.1:9999 -E POD_NAME=test-pod \
+        "$PROGRAM" --idle-exit=1
+    local pid=$STARTED_PID
+    wait_until 5 ns_listens 9999
+    serves
+    wait_until 5 is_gone "$pid"
+    run wait "$pid"
+    assert_success
+    run ! grep 'started again' "$BATS_TEST_TMPDIR/launcher.err"
 }
 
 @test "--idle-exit with own sockets: ignored, said" {

@@ -89,6 +89,7 @@ scanning() {
     SERVER_PID=$STARTED_PID
     wait_until 5 serves
     grep -q 'share figures: Function not implemented: each request measures' "$BATS_TEST_TMPDIR/server.err"
+    wait_until 5 has_children 0
 }
 
 @test "a lock that fails: each request scans for itself, and that is said" {

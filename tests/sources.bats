@@ -464,6 +464,16 @@ netns() {
     assert_output unknown
 }
 
+@test "netns: unknown where the program cannot ask for its own" {
+    # The first socket that it makes is that of the log, because standard error is the client; the second is to ask.
+    start inetd ns "$PEER" inetd 9999 strace -qq -o "$BATS_TEST_TMPDIR/calls" -e trace=socket -e signal=none \
+        -e inject=socket:error=EMFILE:when=2 "$PROGRAM" --inetd
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/inetd.out"
+    run netns < <(scrape)
+    assert_output unknown
+    grep -qF 'socket(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC, 0) = -1 EMFILE' "$BATS_TEST_TMPDIR/calls"
+}
+
 # The test's namespace is where clients connect; the program runs in another one, made here.
 make_other_namespace() {
     start other ns unshare -n sleep infinity

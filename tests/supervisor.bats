@@ -87,11 +87,49 @@ epoll_pwait ENOMEM 1..3 wait.for.events:.Cannot.allocate.memory
 socket ENFILE 1..2 listen.on.:9999:.Too.many.open.files.in.system
 bind EACCES 1..2 listen.on.:9999:.Permission.denied
 listen EADDRINUSE 1..2 listen.on.:9999:.Address.already.in.use
+recvfrom ENOMEM 1..1 look.at.connection:.Cannot.allocate.memory
 clone EAGAIN 1..2 start.process:.Resource.temporarily.unavailable
 mmap ENOMEM 40+ listen.on
 prctl EPERM 1+ listen.on
 setitimer EPERM 1..1 listen.on
 CALLS
+}
+
+# Bytes of a connection that nobody has accepted yet.
+request_has_come() {
+    ns ss -Htn state established '( sport = :9999 )' | awk '$1 > 0 { found = 1 } END { exit !found }'
+}
+
+@test "connections that cannot be watched: 503 for a head that is to come, an answer for one that is there" {
+    # The first one that it watches is the listening socket.
+    start server ns strace -D -qq -o /dev/null -e trace=epoll_ctl -e signal=none \
+        -e inject=epoll_ctl:error=ENOSPC:when=2+ "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    run ns "$PEER" talk 127.0.0.1 9999 <<<'GET /metrics HTTP/1.1'
+    assert_line --partial "HTTP/1.1 503 Service Unavailable"
+    grep -q 'watch connection: No space left on device' "$BATS_TEST_TMPDIR/server.err"
+    # Stopped, it accepts only what has a head already.
+    kill -STOP "$SERVER_PID"
+    start_client one
+    wait_until 5 request_has_come
+    kill -CONT "$SERVER_PID"
+    wait_until 5 client_has one 200
+    # Nobody says that the client has closed.
+    no_connection() {
+        [ -z "$(ns ss -Htn state connected '( sport = :9999 )')" ]
+    }
+    wait_until 5 no_connection
+}
+
+@test "events cannot be had at all: everything is looked at now and then" {
+    start server ns strace -D -qq -o /dev/null -e trace=epoll_pwait -e signal=none -e inject=epoll_pwait:error=ENOMEM "$PROGRAM"
+    wait_until 5 grep -q 'wait for events: Cannot allocate memory' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    # The rest of this head comes when the connection has been accepted.
+    run ns "$PEER" talk 127.0.0.1 9999 piece=20 pause-ms=300 whole <<<$'GET /metrics HTTP/1.0\r\n\r'
+    assert_line --index 0 --partial "HTTP/1.1 200 OK"
+    expect_end_within "$STARTED_PID"
 }
 
 @test "no process can be started: 503 with Retry-After, then 200" {
@@ -140,6 +178,23 @@ CALLS
         wait_until 5 is_gone "$STARTED_PID"
     done
     exec 7>&-
+}
+
+@test "a log that is a socket: it has every line, and one that is gone harms nobody" {
+    start log ns "$PEER" inetd 9998 sh -c 'exec cat >"$1"' sh "$BATS_TEST_TMPDIR/log"
+    local reader=$STARTED_PID
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/log.out"
+    start server ns bash -c 'exec "$@" 2>/dev/tcp/127.0.0.1/9998' bash "$PROGRAM" --path.procfs="$BATS_TEST_TMPDIR/procfs"
+    wait_until 5 test_status 500
+    wait_until 5 grep -q 'read procfs: No such file' "$BATS_TEST_TMPDIR/log"
+    grep -q '^metrics-sidecar: listen on :9999$' "$BATS_TEST_TMPDIR/log"
+    kill "$(ps -o pid= --ppid "$reader" | tr -d ' ')"
+    wait_until 5 is_gone "$reader"
+    cp -r "$FIXTURES/idle" "$BATS_TEST_TMPDIR/procfs"
+    test_status 200
+    rm -r "$BATS_TEST_TMPDIR/procfs/self"
+    test_status 500
+    test_status 500
 }
 
 test_status() {
@@ -245,6 +300,7 @@ test_status() {
     wait_until 5 has_children 1
     serves
     [ "$(outcome crashed) $(outcome failed)" = "0 0" ]
+    expect_end_within "$SERVER_PID" "$STARTED_PID"
 }
 
 @test "PID 1: the port stays ours while nobody accepts, and counters go on" {
@@ -260,6 +316,23 @@ test_status() {
     grep -q 'accept connections: process killed by signal 9: started again' "$BATS_TEST_TMPDIR/server.err"
     [ "$(outcome served)" -ge 4 ]
     [ "$(metric "$(scrape)" metrics_sidecar_start_time_seconds)" = "$first" ]
+}
+
+@test "PID 1: the process that accepts is told to end: another one is started" {
+    as_pid1
+    serves
+    kill -TERM "$SERVER_PID"
+    wait_until 5 grep -q 'accept connections: process ended with status 0: started again' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    expect_end_within "$PID1" "$UNSHARE_PID"
+}
+
+@test "PID 1: the process that accepts cannot be started: said, and tried again" {
+    SERVER=strace as_pid1 -D -qq -o /dev/null -e trace=clone,clone3,fork,vfork -e signal=none \
+        -e inject=clone,clone3,fork,vfork:error=EAGAIN:when=1..2 "$PROGRAM"
+    grep -q 'start process: Resource temporarily unavailable' "$BATS_TEST_TMPDIR/server.err"
+    serves
+    expect_end_within "$PID1" "$UNSHARE_PID"
 }
 
 @test "PID 1: a port that is taken is waited for by the process that accepts, and kept by PID 1" {
@@ -323,11 +396,66 @@ test_status() {
     start_client two
     local end=$((SECONDS + 7))
     until [ "$SECONDS" -ge "$end" ]; do sleep 0.1; done
+    let_scan_go
+    wait_until 5 client_has one 200
+    wait_until 5 client_has two 200
+}
+
+# let_scan_go: a scan that waits for the stuck table gets a whole one.
+let_scan_go() {
     mv "$STUCK/self/net/tcp" "$STUCK/fifo"
     unstick_procfs
     cat "$STUCK/self/net/tcp" >"$STUCK/fifo"
+}
+
+@test "a complete request that waits for a process beyond its deadline: 503" {
+    start_stuck_scan --max-processes=1 --timeout=2
+    # It is killed a second after its deadline, and no process is free before that.
+    kill -STOP "$(children)"
+    start_client two
+    wait_until 5 client_has two 503
+    wait_until 5 has_children 0
+    unstick_procfs
+    [ "$(outcome timed_out)" = 2 ]
+}
+
+@test "256 complete requests wait for a process; the next ones get 503 at once, and those 256 their answer" {
+    start_stuck_scan --max-processes=1 --timeout=30
+    start many ns stdbuf -oL curl -sSZ --parallel-immediate --parallel-max 300 --max-time 30 -o /dev/null \
+        -w '%{http_code}\n' 'http://127.0.0.1:9999/metrics?[1-260]'
+    refused() {
+        [ "$(grep -c 503 "$BATS_TEST_TMPDIR/many.out")" -eq 4 ]
+    }
+    wait_until 10 refused
+    let_scan_go
+    wait_until 30 is_gone "$STARTED_PID"
+    [ "$(sort "$BATS_TEST_TMPDIR/many.out" | uniq -c | tr -s ' \n' ' ')" = " 256 200 4 503 " ]
+    [ "$(outcome refused)" = 4 ]
+}
+
+@test "a table full of requests that are being answered: 503, and nobody is given up" {
+    start_stuck_scan --max-connections=1
+    # It is told so without a look at what it asks.
+    run ns "$PEER" talk 127.0.0.1 9999 <<<$'GET /metrics HTTP/1.0\r\n\r'
+    assert_line --partial "HTTP/1.1 503 Service Unavailable"
+    let_scan_go
     wait_until 5 client_has one 200
-    wait_until 5 client_has two 200
+    [ "$(outcome refused) $(outcome evicted)" = "1 0" ]
+}
+
+@test "a full table gives up a connection that has had its answer, without a reset" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --max-connections=1
+    # It does not close before the server does.
+    start lingering ns sh -c 'printf "GET /metrics HTTP/1.0\r\n\r\n" | "$1" talk 127.0.0.1 9999' sh "$PEER"
+    wait_until 5 has_children 1
+    let_scan_go
+    wait_until 5 has_children 0
+    serves
+    wait_until 5 is_gone "$STARTED_PID"
+    head -n 1 "$BATS_TEST_TMPDIR/lingering.out" | grep -q '200 OK'
+    [ "$(cat "$BATS_TEST_TMPDIR/lingering.err")" = closed ]
+    [ "$(outcome evicted)" = 0 ]
 }
 
 @test "a client that ends before its head does gets 400, and no process" {
@@ -358,6 +486,33 @@ test_status() {
     assert_line --partial "500 Internal Server Error"
     assert_line --partial "read self/net/tcp: deadline passed"
     [ $((${EPOCHREALTIME/./} - start)) -lt 3000000 ]
+}
+
+@test "one shot: an output that somebody made non-blocking, and full, is waited for, until the deadline" {
+    local pipe=$BATS_TEST_TMPDIR/pipe
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' >"$BATS_TEST_TMPDIR/request"
+    mkfifo "$pipe"
+    # answer_to_full_pipe ARGUMENT...: dd leaves the descriptor non-blocking.
+    answer_to_full_pipe() {
+        exec 7<>"$pipe"
+        dd if=/dev/zero oflag=nonblock bs=4096 count=100 >&7 2>/dev/null || true
+        start one strace -D -qq -o "$BATS_TEST_TMPDIR/calls" -e trace=write -e signal=none \
+            bash -c 'exec "$@" <"$0" >&7' "$BATS_TEST_TMPDIR/request" "$PROGRAM" --inetd --path.procfs="$FIXTURES/idle" "$@"
+        exec 7>&-
+    }
+    answer_to_full_pipe --timeout=10
+    wait_until 5 grep -q '= -1 EAGAIN' "$BATS_TEST_TMPDIR/calls"
+    tr -d '\0\r' <"$pipe" >"$BATS_TEST_TMPDIR/answer"
+    wait "$STARTED_PID"
+    run cat "$BATS_TEST_TMPDIR/answer"
+    assert_line --index 0 "HTTP/1.1 200 OK"
+    assert_line 'port_total{pod_name="test-pod"} 28232'
+
+    local status=0
+    answer_to_full_pipe --timeout=1
+    wait "$STARTED_PID" || status=$?
+    [ "$status" -eq 1 ]
+    grep -q 'write response: Connection timed out' "$BATS_TEST_TMPDIR/one.err"
 }
 
 @test "a process past its deadline: the client is told, the next one is served" {
@@ -428,6 +583,21 @@ test_status() {
     wait_until 2 is_gone "$child"
 }
 
+@test "a supervisor that is killed before its new process is bound to it leaves none behind either" {
+    # Of the supervisor itself this delays the start.
+    start server ns strace -D -f -qq -o /dev/null -e trace=prctl -e signal=none -e inject=prctl:delay_enter=2000000 "$PROGRAM"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    start_client one
+    wait_until 5 has_children 1
+    local child
+    child=$(children)
+    kill -KILL "$SERVER_PID"
+    wait_until 5 is_gone "$child"
+    # It would have gone on to answer.
+    wait_until 5 client_has one 000
+}
+
 @test "no more processes than allowed; complete requests wait their turn" {
     make_stuck_procfs
     start_server --path.procfs="$STUCK" --max-processes=2
@@ -441,9 +611,7 @@ test_status() {
     while [ "$SECONDS" -le "$end" ]; do
         has_children 2
     done
-    mv "$STUCK/self/net/tcp" "$STUCK/fifo"
-    unstick_procfs
-    cat "$STUCK/self/net/tcp" >"$STUCK/fifo"
+    let_scan_go
     for i in 1 2 3 4; do
         wait_until 15 test -s "$BATS_TEST_TMPDIR/client$i.out"
     done
@@ -501,6 +669,38 @@ outcome_is() {
         2>"$BATS_TEST_TMPDIR/end"
     [ "$(cat "$BATS_TEST_TMPDIR/end")" = closed ]
     head -n 1 "$BATS_TEST_TMPDIR/answer" | grep -q '200 OK'
+    serves
+}
+
+@test "a client that neither reads nor closes is let go, by a reset that leaves nothing" {
+    start_server
+    start lingering ns bash -c 'exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.0\r\n\r\n" >&5; exec sleep infinity'
+    sockets() {
+        ns ss -Htn state "$1" '( sport = :9999 or dport = :9999 )'
+    }
+    # First this side is closed, because the client may be one that reads to the end.
+    half_closed() {
+        [ -n "$(sockets fin-wait-2)" ]
+    }
+    wait_until 5 half_closed
+    let_go() {
+        [ -z "$(sockets connected)" ]
+    }
+    wait_until 5 let_go
+    [ "$(outcome served)" = 1 ]
+}
+
+@test "a client that sends on after its answer is cut off after 1 MiB" {
+    start_server
+    run ns bash -c 'trap "" PIPE; exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.0\r\n\r\n" >&5
+        LC_ALL=C dd if=/dev/zero bs=64k count=4096 >&5'
+    assert_failure
+    # What was sent lies in buffers for the greater part.
+    local sent
+    sent=$(sed -nE 's/^([0-9]+) bytes .* copied.*/\1/p' <<<"$output")
+    echo "# sent: $sent bytes" >&3
+    [ "$sent" -gt 1048576 ]
+    [ "$sent" -lt $((32 * 1048576)) ]
     serves
 }
 
