@@ -382,7 +382,7 @@ static void
 write_states(struct buf *b, const struct ports_report *report,
 	const struct report_style *style)
 {
-	write_heading(b, style, "Sockets of the pool         TCP       UDP");
+	write_heading(b, style, "Sockets of the pool        TCP       UDP");
 	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++) {
 		if (!view_has_state(report, (enum usage_state)state))
 			continue;
