@@ -405,7 +405,7 @@ write_column(struct buf *b, const struct report_style *style,
 		total += cells[i].total;
 	}
 	if (used > 0)
-		height = 1 + (used - 1) * (MAP_HEIGHTS - 1) / total;
+		height = (used * (MAP_HEIGHTS - 1) + total - 1) / total;
 	if (total == 0)
 		buf_append(b, " ", 1); /* out of the pool, all of it */
 	else
