@@ -8,7 +8,9 @@
 enum {
 	TEXT_MAX =
 		512, /* of a paragraph: the pod's name, 253 bytes, is the longest part */
-	TABLE_BAR = 20, /* columns, where there is room for it */
+	ADDRESS_MAX = 64,   /* bytes: 39 of IPv6, brackets and a port, or "from " */
+	TABLE_FIGURES = 19, /* columns before the bar */
+	TABLE_BAR = 20,     /* columns, where there is room for it */
 	TABLE_BAR_FROM = 80,
 	MAP_LABEL = 6,
 	MAP_HEIGHTS = 9, /* of a column of the map: nothing used, then eighths */
@@ -335,33 +337,59 @@ write_right(struct buf *b, unsigned columns, uint64_t number)
 }
 
 static void
+write_table_bar(struct buf *b, const struct report_style *style, unsigned columns)
+{
+	unsigned room = write_fills(b, style, CONNECTED, columns, TABLE_BAR);
+
+	write_fills(b, style, FREE, room, room);
+	buf_printf(b, "  ");
+}
+
+/* Addresses in one line with the bar if there is room: for an IPv6 one there may not be.
+ */
+static void
+write_addresses(struct buf *b, const struct destinations_entry *entry, unsigned bar,
+	const struct report_style *style)
+{
+	char to_data[ADDRESS_MAX], from_data[ADDRESS_MAX];
+	struct buf to = buf_over(to_data, sizeof(to_data));
+	struct buf from = buf_over(from_data, sizeof(from_data));
+	unsigned column = TABLE_FIGURES;
+
+	exposition_write_destination(&to, &entry->destination);
+	buf_printf(&from, "from ");
+	exposition_write_source(&from, &entry->destination);
+	if (style->width >= TABLE_BAR_FROM &&
+		column + TABLE_BAR + 2 + to.len <= style->width) {
+		write_table_bar(b, style, bar);
+		column += TABLE_BAR + 2;
+	}
+	buf_append(b, to.data, to.len);
+	if (style->width < TABLE_BAR_FROM ||
+		column + to.len + 1 + from.len > style->width) {
+		end_line(b, style);
+		if (column + from.len > style->width)
+			column = TABLE_FIGURES;
+		buf_printf(b, "%*s", (int)column, "");
+	} else {
+		buf_printf(b, " ");
+	}
+	buf_append(b, from.data, from.len);
+	end_line(b, style);
+}
+
+static void
 write_destination(struct buf *b, const struct usage_totals *totals,
 	const struct destinations_entry *entry, const struct report_style *style)
 {
 	uint32_t used = usage_destination_used(totals, entry);
 	char data[32];
 	struct buf share = buf_over(data, sizeof(data));
-	unsigned room = TABLE_BAR;
 
 	write_right(b, 8, used);
 	view_write_share(&share, used, totals->total);
 	buf_printf(b, "%9.*s  ", (int)share.len, data);
-	if (style->width >= TABLE_BAR_FROM) {
-		room = write_fills(b, style, CONNECTED,
-			columns_for(used, totals->total, TABLE_BAR), room);
-		write_fills(b, style, FREE, room, room);
-		buf_printf(b, "  ");
-	}
-	exposition_write_destination(b, &entry->destination);
-	if (style->width < TABLE_BAR_FROM) {
-		end_line(b, style);
-		buf_printf(b, "%19s", "");
-	} else {
-		buf_printf(b, " ");
-	}
-	buf_printf(b, "from ");
-	exposition_write_source(b, &entry->destination);
-	end_line(b, style);
+	write_addresses(b, entry, columns_for(used, totals->total, TABLE_BAR), style);
 }
 
 static void
