@@ -87,10 +87,14 @@ set_colour(struct buf *b, const struct report_style *style, enum colour colour)
 		buf_printf(b, "\033[%sm", sgr[colour]);
 }
 
+/*
+ * A line is erased before it is written: after a full one the cursor is still on the last
+ * column, in many terminals, and what erases the rest of the line erases that.
+ */
 static void
 end_line(struct buf *b, const struct report_style *style)
 {
-	buf_printf(b, style->redraws ? "\033[K\n" : "\n");
+	buf_printf(b, style->redraws ? "\n\033[K" : "\n");
 }
 
 static void
@@ -497,7 +501,7 @@ report_write(struct buf *b, const struct exposition_scrape *scrape,
 	size_t from;
 
 	if (style->redraws)
-		buf_printf(b, "\033[H");
+		buf_printf(b, "\033[H\033[K");
 	from = b->len;
 	write_verdict(b, scrape, style);
 	write_nearest(b, scrape, style);
