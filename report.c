@@ -125,14 +125,24 @@ write_text(struct buf *b, const struct report_style *style, const char *text)
 	}
 }
 
-/* Columns that the text takes; every character is taken for one column wide. */
+/*
+ * Columns that the text takes; every character is taken for one column wide, and the
+ * escapes that there are here, which end with a letter, for none.
+ */
 static unsigned
 columns_of(const char *text, size_t len)
 {
 	unsigned columns = 0;
+	bool escapes = false;
 
-	for (size_t i = 0; i < len; i++)
-		columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '\033')
+			escapes = true;
+		else if (escapes)
+			escapes = text[i] == '[' || text[i] < 'A';
+		else
+			columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+	}
 	return columns;
 }
 
@@ -484,14 +494,33 @@ write_foot(struct buf *b, const struct exposition_scrape *scrape,
 	write_paragraph(b, style, &text);
 }
 
+/* Lines that the terminal shows for one of ours. */
+static unsigned
+lines_of(const char *line, size_t len, unsigned width)
+{
+	unsigned columns = columns_of(line, len);
+
+	return columns > 0 ? (columns + width - 1) / width : 1;
+}
+
 /* What does not fit is what comes last. */
 static void
-cut(struct buf *b, size_t from, unsigned lines)
+cut(struct buf *b, size_t from, const struct report_style *style)
 {
-	for (size_t i = from; i < b->len; i++) {
-		if (b->data[i] == '\n' && --lines == 0)
-			b->len = i + 1;
+	const char *line = b->data + from, *end = b->data + b->len, *newline;
+	unsigned room = style->height;
+
+	while ((newline = memchr(line, '\n', (size_t)(end - line)))) {
+		unsigned lines = lines_of(line, (size_t)(newline - line), style->width);
+
+		if (lines > room)
+			break;
+		room -= lines;
+		line = newline + 1;
 	}
+	b->len = (size_t)(line - b->data);
+	/* The end of a colour may have been there. */
+	set_colour(b, style, PLAIN);
 }
 
 void
@@ -511,7 +540,7 @@ report_write(struct buf *b, const struct exposition_scrape *scrape,
 	write_map(b, scrape->report, style);
 	write_foot(b, scrape, style);
 	if (style->height > 0)
-		cut(b, from, style->height);
+		cut(b, from, style);
 	if (style->redraws)
 		buf_printf(b, "\033[J");
 }

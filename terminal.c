@@ -60,6 +60,20 @@ find_width(const struct winsize *size)
 	return width < REPORT_WIDTH_MAX ? (unsigned)width : REPORT_WIDTH_MAX;
 }
 
+/*
+ * The cursor needs a line of its own, and a terminal that is narrower than a report
+ * breaks lines.
+ */
+static unsigned
+find_height(const struct winsize *size, unsigned width)
+{
+	unsigned lines = size->ws_row > 1 ? size->ws_row - 1u : DEFAULT_HEIGHT - 1;
+
+	if (size->ws_col > 0)
+		lines /= (width + size->ws_col - 1) / size->ws_col;
+	return lines > 0 ? lines : 1;
+}
+
 void
 terminal_find_style(int fd, bool redraws, struct report_style *ret_style)
 {
@@ -73,8 +87,6 @@ terminal_find_style(int fd, bool redraws, struct report_style *ret_style)
 		.has_utf8 = has_utf8(),
 		.redraws = is_terminal && redraws,
 	};
-	/* The cursor needs a line of its own. */
 	if (ret_style->redraws)
-		ret_style->height =
-			size.ws_row > 1 ? size.ws_row - 1u : DEFAULT_HEIGHT - 1;
+		ret_style->height = find_height(&size, ret_style->width);
 }
