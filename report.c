@@ -186,7 +186,7 @@ static void
 write_seconds(struct buf *b, uint32_t seconds)
 {
 	if (seconds < 90)
-		buf_printf(b, "%u seconds", seconds);
+		buf_printf(b, "%u second%s", seconds, seconds == 1 ? "" : "s");
 	else if (seconds < 90 * 60)
 		buf_printf(b, "%u minutes", (seconds + 30) / 60);
 	else

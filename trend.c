@@ -49,7 +49,7 @@ int
 trend_estimate(const struct trend *trend, uint32_t limit, uint32_t *ret_seconds)
 {
 	uint32_t value;
-	double pace;
+	double pace, left;
 
 	if (trend->count < TREND_LEAST)
 		return -EAGAIN;
@@ -61,6 +61,9 @@ trend_estimate(const struct trend *trend, uint32_t limit, uint32_t *ret_seconds)
 	pace = slope(trend);
 	if (pace * HORIZON_S < limit - value)
 		return 0;
-	*ret_seconds = (uint32_t)((limit - value) / pace);
+	left = (limit - value) / pace;
+	/* Rounded up: 0 says that the limit is reached. */
+	*ret_seconds = (uint32_t)left;
+	*ret_seconds += *ret_seconds < left;
 	return 1;
 }
