@@ -35,6 +35,7 @@
 
 enum {
 	EXIT_USAGE = 2,
+	EXIT_INTERRUPTED = 128, /* and the signal's number, as a shell says it */
 	WATCH_S = 2,
 };
 
@@ -321,6 +322,22 @@ write_report(const struct options *options, struct trend *trend)
 	return r < 0 ? r : 1;
 }
 
+static void
+on_interrupt(int signal_number)
+{
+	_exit(EXIT_INTERRUPTED + signal_number);
+}
+
+/* PID 1 has no default actions: nothing would end it but SIGKILL. */
+static void
+allow_interrupts(void)
+{
+	if (getpid() != 1)
+		return;
+	signal(SIGINT, on_interrupt);
+	signal(SIGTERM, on_interrupt);
+}
+
 /* Whoever watches sees errors come and go. */
 static int
 print_report(const struct options *options)
@@ -329,6 +346,7 @@ print_report(const struct options *options)
 	const struct timespec pause = { .tv_sec = WATCH_S };
 	int r;
 
+	allow_interrupts();
 	do {
 		r = write_report(options, &trend);
 	} while (options->watches && r >= 0 && nanosleep(&pause, NULL) == 0);
