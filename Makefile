@@ -90,7 +90,7 @@ $(PAGE): page.css page.js Makefile
 	@mkdir -p $(@D)
 	{ $(call bytes_of,style,css); $(call digest_of,STYLE,css); $(call bytes_of,script,js); $(call digest_of,SCRIPT,js); } > $@
 
-$(BUILD)/page.o $(COVERAGE)/page.o: $(PAGE)
+$(BUILD)/page.o: $(PAGE)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(COMPILE) -MMD -MP -c -o $@ $<
@@ -128,11 +128,11 @@ check-headers:
 	done
 
 fmt:
-	clang-format -i *.c *.h tests/*.c bench/*.c
+	clang-format -i *.c *.h tests/*.[ch] bench/*.c
 
-lint:
+lint: $(PAGE)
 	@./deps.sh build lint
-	clang-format --dry-run -Werror *.c *.h tests/*.c bench/*.c
+	clang-format --dry-run -Werror *.c *.h tests/*.[ch] bench/*.c
 	for compiler in gcc clang; do \
 		for systemd in 0 1; do \
 			for source in $(SOURCES); do \
@@ -155,8 +155,8 @@ lint:
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
 FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
-PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c options.c ports.c procnet.c sockdiag.c \
-	token.c usage.c util.c
+PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c options.c page.c ports.c procnet.c report.c \
+	sockdiag.c token.c trend.c usage.c util.c view.c
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs
@@ -171,11 +171,11 @@ build/tests/probe: tests/probe.c sandbox.c util.c sandbox.h util.h
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -I. -o $@ tests/probe.c sandbox.c util.c $(LDFLAGS)
 
-build/tests/replay-%: tests/fuzz-%.c tests/replay.c $(PURE) $(HEADERS)
+build/tests/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $< tests/replay.c $(PURE)
 
-build/tests/fuzz-%: tests/fuzz-%.c $(PURE) $(HEADERS)
+build/tests/fuzz-%: tests/fuzz-%.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
 	@mkdir -p $(@D)
 	clang $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -fsanitize=fuzzer -I. -o $@ $< $(PURE)
 
@@ -207,11 +207,13 @@ $(COVERAGE)/%.o: %.c $(HEADERS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE $(CPPFLAGS) $(OUR_CFLAGS) -O0 -g --coverage -c -o $@ $<
 
+$(COVERAGE)/page.o: $(PAGE)
+
 $(COVERAGE)/$(PROGRAM): tests/coverage.c $(COVERED)
 	$(CC) -D_GNU_SOURCE $(OUR_CFLAGS) -g $(OUR_LDFLAGS) $(WRAPPED) -o $@ $^ $(LDLIBS) -lgcov
 
-$(COVERAGE)/replay-%: tests/fuzz-%.c tests/replay.c $(PURE:%.c=$(COVERAGE)/%.o)
-	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $^ -lgcov
+$(COVERAGE)/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE:%.c=$(COVERAGE)/%.o)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $(filter-out %.h,$^) -lgcov
 
 # Every system call of the program fails, one after the other: some minutes. Of these the tests try a sample.
 .PHONY: torture

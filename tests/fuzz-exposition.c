@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: a whole exposition. The input is what a scrape found, in records, and the
- * name of the pod behind them; the text is read as Prometheus would, line by line, and
- * must have every family in its order with the figures that were found.
+ * Fuzz target: a whole exposition. The input is that of scrape.h; the text is read as
+ * Prometheus would, line by line, and must have every family in its order with the
+ * figures that were found.
  */
 #include "exposition.h"
-#include "ports.h"
+#include "tests/scrape.h"
 #include "usage.h"
 #include "util.h"
 
@@ -17,10 +17,6 @@
 #include <wchar.h>
 
 enum {
-	HEADER_BYTES = 8,
-	RECORD_BYTES = 8,
-	RECORDS_MAX = 255,
-	NAME_MAX_BYTES = 253,
 	/* 45 samples and 100 destinations, each byte of the name three; see CONTENT_MAX.
 	 */
 	TEXT_MAX = 192 * 1024,
@@ -28,39 +24,6 @@ enum {
 	LABELS_MAX = 4,
 	ROOMS = 4, /* too small ones that an input is tried with */
 };
-
-/* Bits of the first byte. */
-enum flag {
-	FLAG_OPENMETRICS = 1,
-	FLAG_SUPERVISED = 2,
-	FLAG_BOUND_INACTIVE = 4,
-	FLAG_PROCFS = 8,
-};
-
-/* In the first byte of a record: what the others are. */
-enum record {
-	RECORD_TCP_IPV4,
-	RECORD_TCP_IPV6,
-	RECORD_UDP,
-	RECORD_SOCKETS, /* a number of sockets no machine has */
-	RECORDS,
-};
-
-/* What the text was made of. */
-static struct found {
-	struct usage usage;
-	struct usage_totals totals;
-	struct destinations_entry top[DESTINATIONS_TOP_MAX];
-	size_t top_count;
-	uint8_t flags;
-	size_t top_destinations;
-	uint64_t duration_us;
-	int64_t start_time_ms;
-	char pod_name[NAME_MAX_BYTES + 1];
-	struct exposition_outcome outcomes[3];
-} found;
-
-static const uint64_t seed[DESTINATIONS_SEED_WORDS] = { 1, 2 };
 
 /* A family as the README has it. */
 struct family {
@@ -73,159 +36,10 @@ struct family {
 	size_t decimals;
 };
 
-static bool
-has_flag(enum flag flag)
-{
-	return found.flags & flag;
-}
-
-static uint32_t
-read_32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-/* The only place that knows what a report looks like. */
-static void
-fill_report(struct ports_report *report)
-{
-	const struct usage *usage = &found.usage;
-
-	report->totals = found.totals;
-	memcpy(report->sockets, usage->sockets, sizeof(report->sockets));
-	report->rows = usage->rows;
-	report->reserved = usage->pool.reserved;
-	report->range_first = usage->pool.range_first;
-	report->range_last = usage->pool.range_last;
-	report->shows_bound_inactive = usage->shows_bound_inactive;
-	report->top_count = found.top_count;
-	memcpy(report->top, found.top, sizeof(report->top));
-	report->source =
-		has_flag(FLAG_PROCFS) ? PORTS_SOURCE_PROCFS : PORTS_SOURCE_SOCK_DIAG;
-	report->scan_duration_us = found.duration_us;
-}
-
-static void
-take_row(enum record kind, const uint8_t *record)
-{
-	struct usage_row row = {
-		.protocol = kind == RECORD_UDP ? USAGE_UDP : USAGE_TCP,
-		.state = (enum usage_state)(1 + record[1] % (USAGE_STATES - 1)),
-		.local_port = (uint16_t)(record[2] << 8 | record[3]),
-		.destination.remote_port = (uint16_t)(record[4] << 8 | record[5]),
-	};
-	struct destination *to = &row.destination;
-
-	if (kind == RECORD_UDP)
-		row.state = record[1] & 1 ? USAGE_ESTABLISHED : USAGE_CLOSE;
-	if (kind != RECORD_TCP_IPV6)
-		memset(&to->local.s6_addr[10], 0xff, 2);
-	memcpy(&to->remote, &to->local, sizeof(to->remote));
-	to->local.s6_addr[12] = record[6];
-	/* Of IPv6 in any word, so that some look mapped in part. */
-	to->remote.s6_addr[kind == RECORD_TCP_IPV6 ? record[0] / RECORDS % 16 : 15] =
-		record[7];
-	usage_add(&found.usage, &row);
-}
-
-static void
-take_record(const uint8_t *record)
-{
-	enum record kind = (enum record)(record[0] % RECORDS);
-	unsigned state = record[1] % USAGE_STATES;
-
-	if (kind == RECORD_SOCKETS)
-		found.usage.sockets[record[2] % USAGE_PROTOCOLS][state] =
-			(uint64_t)read_32(record + 4) << record[3] % 33;
-	else
-		take_row(kind, record);
-}
-
-static void
-make_pool(const uint8_t *ends)
-{
-	uint16_t first = (uint16_t)(ends[0] << 8 | ends[1]);
-	uint16_t last = (uint16_t)(ends[2] << 8 | ends[3]);
-
-	if (first == 0)
-		first = 1;
-	if (last < first)
-		last = UINT16_MAX;
-	usage_reset(&found.usage, seed);
-	usage_pool_fill(&found.usage.pool, first, last);
-	usage_pool_reserve(&found.usage.pool, (uint16_t)(last & 0xfff0), last);
-}
-
-/* What is missing of the header is zero. Returns the bytes taken. */
-static size_t
-take_header(const uint8_t *data, size_t size, size_t *ret_records)
-{
-	uint8_t header[HEADER_BYTES] = { 0 };
-	size_t taken = size < sizeof(header) ? size : sizeof(header);
-
-	if (taken > 0)
-		memcpy(header, data, taken);
-	found.flags = header[0];
-	found.top_destinations = header[1] % (DESTINATIONS_TOP_MAX + 1U);
-	*ret_records = header[2];
-	found.duration_us = (uint64_t)header[3] * header[3] * 997;
-	found.start_time_ms = (int64_t)header[3] * 7919;
-	make_pool(header + 4);
-	return taken;
-}
-
-static void
-take_name(const uint8_t *data, size_t size)
-{
-	size_t len = size < NAME_MAX_BYTES ? size : NAME_MAX_BYTES;
-
-	if (len > 0)
-		memcpy(found.pod_name, data, len);
-	found.pod_name[len] = '\0';
-}
-
-static void
-take_input(const uint8_t *data, size_t size)
-{
-	size_t records, at = take_header(data, size, &records);
-
-	for (; records > 0 && size - at >= RECORD_BYTES; records--, at += RECORD_BYTES)
-		take_record(data + at);
-	take_name(data + at, size - at);
-	found.usage.shows_bound_inactive = has_flag(FLAG_BOUND_INACTIVE);
-	found.totals = usage_sum(&found.usage);
-	found.top_count = destinations_top(
-		&found.usage.destinations, found.top_destinations, found.top);
-	found.outcomes[0] = (struct exposition_outcome){ "served", found.usage.rows };
-	found.outcomes[1] = (struct exposition_outcome){ "failed", 0 };
-	found.outcomes[2] = (struct exposition_outcome){ "refused", UINT64_MAX };
-}
-
 static enum exposition_format
 format(void)
 {
 	return has_flag(FLAG_OPENMETRICS) ? EXPOSITION_OPENMETRICS : EXPOSITION_TEXT;
-}
-
-static void
-write_text(struct buf *b, const struct ports_report *report)
-{
-	const struct exposition_scrape scrape = {
-		.report = report,
-		.pod_name = found.pod_name,
-		.version = "1.2.3",
-		.launcher = "print",
-		.netns = "same",
-		.names_destinations = found.top_destinations > 0,
-		.outcomes = found.outcomes,
-		.outcome_count = has_flag(FLAG_SUPERVISED) ? 3 : 0,
-		.start_time_ms = found.start_time_ms,
-	};
-
-	exposition_write(b, format(), &scrape);
 }
 
 static size_t
@@ -256,7 +70,7 @@ count_sockets(void)
 static size_t
 count_outcomes(void)
 {
-	return has_flag(FLAG_SUPERVISED) ? 3 : SIZE_MAX;
+	return has_flag(FLAG_SUPERVISED) ? OUTCOMES : SIZE_MAX;
 }
 
 static size_t
@@ -583,13 +397,21 @@ step_over(struct place *place, const char *at)
 	}
 }
 
+/* Of a destination: its address, its port and the quote behind them. */
+static bool
+is_between_parts(const char *value, const char *end)
+{
+	return end == value || *end == '"' ||
+	       (*end == ':' && (*value != '[' || end[-1] == ']'));
+}
+
 /* Whether text may be left off there: a heading, a label with its quote, a character of a
  * value and a number are written whole or not at all. */
 static bool
 may_end(const char *text, const char *end)
 {
-	static const char whole[] = ",destination=\"";
-	const size_t len = sizeof(whole) - 1;
+	static const char destination[] = ",destination=\"";
+	const size_t len = sizeof(destination) - 1;
 	struct place place = { .value = text };
 	const char *line = end;
 
@@ -604,8 +426,8 @@ may_end(const char *text, const char *end)
 	if (!place.quoted)
 		return *end == ',' || *end == '}';
 	if ((size_t)(place.value - line) >= len &&
-		memcmp(place.value - len, whole, len) == 0)
-		return false;
+		memcmp(place.value - len, destination, len) == 0)
+		return is_between_parts(place.value, end);
 	return ((unsigned char)*end & 0xc0) != 0x80;
 }
 
@@ -614,12 +436,12 @@ may_end(const char *text, const char *end)
  * block of exactly that size: the sanitizer sees every write past it.
  */
 static void
-check_room(const struct ports_report *report, const char *text, size_t len, size_t size)
+check_room(const char *text, size_t len, size_t size)
 {
 	struct buf b = buf_over(malloc(size), size);
 
 	assert(b.data);
-	write_text(&b, report);
+	exposition_write(&b, format(), &found.scrape);
 	assert(b.size == size && b.len <= size);
 	/* The last part is a formatted one, whose NUL needs a byte. */
 	assert(b.overflow == (size < len + 1));
@@ -642,24 +464,21 @@ check_unformatted(void)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct ports_report report;
 	static char text[TEXT_MAX];
 	struct buf b = buf_over(text, sizeof(text) - 1);
 
 	take_input(data, size);
-	fill_report(&report);
-	write_text(&b, &report);
+	exposition_write(&b, format(), &found.scrape);
 	assert(!b.overflow);
 	text[b.len] = '\0';
 	check_text(text);
 
-	check_room(&report, text, b.len, b.len + 1);
-	check_room(&report, text, b.len, b.len);
-	check_room(&report, text, b.len, b.len / 2);
+	check_room(text, b.len, b.len + 1);
+	check_room(text, b.len, b.len);
+	check_room(text, b.len, b.len / 2);
 	/* Somewhere else for every input, the same for the same input. */
 	for (size_t i = 0; i < size && i < ROOMS; i++)
-		check_room(&report, text, b.len,
-			(data[i] + 256U * data[size - 1 - i]) % b.len);
+		check_room(text, b.len, (data[i] + 256U * data[size - 1 - i]) % b.len);
 	check_unformatted();
 	return 0;
 }
