@@ -24,7 +24,7 @@ write_text(struct buf *b, struct slice s)
 	while (s.len > 0) {
 		size_t len = util_utf8_length(s);
 
-		if (len == 0 || (unsigned char)s.data[0] < ' ')
+		if (len == 0 || view_is_control((struct slice){ s.data, len }))
 			buf_printf(b, "&#xfffd;");
 		else if (len == 1 && strchr("&<>\"'", s.data[0]))
 			buf_printf(b, "&#%d;", s.data[0]);

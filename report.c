@@ -113,10 +113,8 @@ write_text(struct buf *b, const struct report_style *style, const char *text)
 
 	while (s.len > 0) {
 		size_t len = util_utf8_length(s);
-		bool shown = len == 1 ? s.data[0] >= ' ' && s.data[0] != 0x7f
-		                      : len > 0 && style->has_utf8 &&
-		                                !(len == 2 && s.data[0] == '\xc2' &&
-							(unsigned char)s.data[1] < 0xa0);
+		bool shown = (len == 1 || (len > 0 && style->has_utf8)) &&
+		             !view_is_control((struct slice){ s.data, len });
 
 		buf_append(b, shown ? s.data : "?", shown ? len : 1);
 		len += len == 0;

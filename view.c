@@ -116,6 +116,16 @@ view_divide(const struct usage_totals *totals)
 }
 
 bool
+view_is_control(struct slice character)
+{
+	unsigned char first = (unsigned char)character.data[0];
+
+	if (character.len == 2)
+		return first == 0xc2 && (unsigned char)character.data[1] < 0xa0;
+	return character.len == 1 && (first < ' ' || first == 0x7f);
+}
+
+bool
 view_has_state(const struct ports_report *report, enum usage_state state)
 {
 	for (int i = 0; i < USAGE_PROTOCOLS; i++) {

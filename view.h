@@ -68,6 +68,9 @@ struct view_parts {
 
 struct view_parts view_divide(const struct usage_totals *totals);
 
+/* Whether a character, of UTF-8, is there to control a terminal: C0, DEL and C1. */
+bool view_is_control(struct slice character);
+
 /* Whether the table of sockets by state has a row for it: one that nobody needs to read
  * is left out. */
 bool view_has_state(const struct ports_report *report, enum usage_state state);
