@@ -269,13 +269,12 @@ write_states(struct buf *b, const struct ports_report *report)
 	buf_printf(b, "</tbody>\n</table>\n</section>\n");
 }
 
-/* 0 for none, then 1 to 4: the more, the darker. */
+/* 0 for none, then 1 to 4: the more, the darker. Rounded up: what is full is darkest,
+ * however few ports that are. */
 static unsigned
 shade(const struct usage_cell *cell)
 {
-	if (cell->used == 0)
-		return 0;
-	return 1 + (unsigned)((cell->used - 1) * (SHADES - 1) / cell->total);
+	return (cell->used * (SHADES - 1U) + cell->total - 1U) / cell->total;
 }
 
 /* The cells of one shade and of both parities, as one path of squares. */
