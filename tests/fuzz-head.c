@@ -270,6 +270,7 @@ has_line(const char *head, const char *line)
 static void
 check_response(enum http_status status, size_t content_length)
 {
+	static const char policy[] = "default-src 'none'";
 	char head[512], line[64];
 	struct buf b = buf_over(head, sizeof(head) - 1);
 
@@ -277,6 +278,7 @@ check_response(enum http_status status, size_t content_length)
 				    .status = status,
 				    .content_type = "text/plain",
 				    .content_length = content_length,
+				    .security_policy = status == HTTP_OK ? policy : NULL,
 			    });
 	assert(!b.overflow && strlen(head) == b.len);
 	snprintf(line, sizeof(line), "HTTP/1.1 %u %s\r\n", (unsigned)status,
@@ -291,6 +293,9 @@ check_response(enum http_status status, size_t content_length)
 		(status == HTTP_UNAUTHORIZED));
 	assert(has_line(head, "Allow: GET, HEAD") == (status == HTTP_METHOD_NOT_ALLOWED));
 	assert(has_line(head, "Retry-After: 1") == (status == HTTP_UNAVAILABLE));
+	assert(has_line(head, "Content-Security-Policy: default-src 'none'") ==
+		(status == HTTP_OK));
+	assert(has_line(head, "Referrer-Policy: no-referrer") == (status == HTTP_OK));
 	assert(strstr(head, "\r\n\r\n") == head + b.len - 4);
 }
 
