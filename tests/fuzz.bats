@@ -39,6 +39,14 @@ replay() {
     replay exposition
 }
 
+@test "the page, the report, the map" {
+    replay view
+}
+
+@test "the time that is left" {
+    replay trend
+}
+
 @test "the supervisor's table of connections" {
     replay hold
 }
