@@ -38,6 +38,7 @@ ps                                  procps
 python3                             python3
 strace                              strace
 systemd-socket-activate             systemd
+tmux                                tmux
 valgrind                            valgrind
 '
 lint_needs='
