@@ -108,7 +108,7 @@ begin_bar(struct buf *b, const char *label)
 }
 
 static void
-write_count_and_share(struct buf *b, uint64_t part, uint64_t whole)
+write_count_and_share(struct buf *b, uint32_t part, uint32_t whole)
 {
 	view_write_count(b, part);
 	buf_printf(b, " <small>(");

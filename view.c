@@ -83,13 +83,13 @@ view_write_count(struct buf *b, uint64_t number)
 }
 
 unsigned
-view_share(uint64_t part, uint64_t whole)
+view_share(uint32_t part, uint32_t whole)
 {
-	return whole > 0 ? (unsigned)(part * 1000 / whole) : 0;
+	return whole > 0 ? (unsigned)((uint64_t)part * 1000 / whole) : 0;
 }
 
 void
-view_write_share(struct buf *b, uint64_t part, uint64_t whole)
+view_write_share(struct buf *b, uint32_t part, uint32_t whole)
 {
 	unsigned share = view_share(part, whole);
 

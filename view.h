@@ -51,10 +51,10 @@ void view_write_nearest(struct buf *b, const struct exposition_scrape *scrape);
 void view_write_count(struct buf *b, uint64_t number);
 
 /* Thousandths of the whole, cut, so that 1000 is all of it; 0 of nothing. */
-unsigned view_share(uint64_t part, uint64_t whole);
+unsigned view_share(uint32_t part, uint32_t whole);
 
 /* Append such a share in percent, "43.7 %". */
-void view_write_share(struct buf *b, uint64_t part, uint64_t whole);
+void view_write_share(struct buf *b, uint32_t part, uint32_t whole);
 
 /* Append microseconds, "0.842 ms". */
 void view_write_cost(struct buf *b, uint64_t us);
