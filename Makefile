@@ -88,7 +88,8 @@ digest_of = printf '\043define PAGE_$(1)_DIGEST "sha256-%s"\n' \
 
 $(PAGE): page.css page.js Makefile
 	@mkdir -p $(@D)
-	{ $(call bytes_of,style,css); $(call digest_of,STYLE,css); $(call bytes_of,script,js); $(call digest_of,SCRIPT,js); } > $@
+	{ $(call bytes_of,style,css) && $(call digest_of,STYLE,css) && \
+		$(call bytes_of,script,js) && $(call digest_of,SCRIPT,js); } > $@
 
 $(BUILD)/page.o: $(PAGE)
 

@@ -294,10 +294,36 @@ print_metrics(const struct options *options)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* What a report that is written again and again needs to know of the times before. */
+struct watch {
+	struct trend trend;
+	bool has_drawn;
+	char time[sizeof("00:00:00 UTC")]; /* of the last figures */
+};
+
+static void
+note_time(struct watch *watch)
+{
+	const time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(watch->time, sizeof(watch->time), "%T UTC", &tm);
+}
+
+static void
+note_figures(struct watch *watch, const struct usage_totals *totals)
+{
+	note_time(watch);
+	if (watch->trend.limit != totals->total)
+		watch->trend = (struct trend){ .limit = totals->total };
+	trend_add(&watch->trend, util_now_ms(), totals->destination_used_max);
+}
+
 /* Returns 1 after a report, 0 when there is nothing to report, which is logged, or
  * -errno. */
 static int
-write_report(const struct options *options, struct trend *trend)
+write_report(const struct options *options, struct watch *watch)
 {
 	static char data[ANSWER_CONTENT_MAX];
 	static struct answer_facts facts;
@@ -305,21 +331,24 @@ write_report(const struct options *options, struct trend *trend)
 	struct buf content = buf_over(data, sizeof(data));
 	struct job job = { .launcher = "report", .in = -1 };
 	struct report_style style;
-	int r;
+	int r, written;
 
 	fill_facts(options, &job, &meter, &facts);
 	terminal_find_style(STDOUT_FILENO, options->watches, &style);
 	if (options->watches && measure(&meter)->error == 0) {
-		trend_add(trend, util_now_ms(),
-			meter.figures.report.totals.destination_used_max);
-		style.trend = trend;
+		note_figures(watch, &meter.figures.report.totals);
+		style.trend = &watch->trend;
+		style.time = watch->time;
 	}
 	r = answer_write_report(&content, &facts, &style);
 	ports_close(&meter.ports);
 	if (r < 0)
-		return 0;
-	r = exchange_write(STDOUT_FILENO, content.data, content.len);
-	return r < 0 ? r : 1;
+		content = buf_over(data, sizeof(data));
+	if (r < 0 && watch->has_drawn)
+		report_write_stale(&content, &style, watch->time);
+	watch->has_drawn |= r == 0;
+	written = exchange_write(STDOUT_FILENO, content.data, content.len);
+	return written < 0 ? written : r == 0;
 }
 
 static void
@@ -342,13 +371,13 @@ allow_interrupts(void)
 static int
 print_report(const struct options *options)
 {
-	static struct trend trend;
+	static struct watch watch;
 	const struct timespec pause = { .tv_sec = WATCH_S };
 	int r;
 
 	allow_interrupts();
 	do {
-		r = write_report(options, &trend);
+		r = write_report(options, &watch);
 	} while (options->watches && r >= 0 && nanosleep(&pause, NULL) == 0);
 	if (r < 0)
 		log_message("write report: %s", strerror(-r));

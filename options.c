@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 enum {
 	DEFAULT_PORT = 9999,
 	HELP_WIDTH = 78,
+	REPORT_TOP_DESTINATIONS = 10, /* who reads a report may see them all anyway */
 	REASON_SIZE = 128,
 };
 
@@ -172,7 +174,7 @@ static const struct spec specs[] = {
 	  .help = "auto, sock_diag or procfs (auto)" },
 	{ "top-destinations", "N", "METRICS_SIDECAR_TOP_DESTINATIONS",
 	  NUMBER(top_destinations), .min = 0, .max = DESTINATIONS_TOP_MAX,
-	  .help = "name the N most used destinations (0)" },
+	  .help = "name the N most used ones (0; 10 in a report)" },
 	{ "max-connections", "N", "METRICS_SIDECAR_MAX_CONNECTIONS",
 	  NUMBER(max_connections), .min = 1, .max = SUPERVISOR_CONNECTIONS_MAX,
 	  .help = "hold at most N connections (512)" },
@@ -209,6 +211,7 @@ set_defaults(struct options *options)
 	*options = (struct options){
 		.procfs = DEFAULT_PROCFS,
 		.port = DEFAULT_PORT,
+		.top_destinations = UINT_MAX, /* none yet */
 		.max_connections = 512,
 		.max_processes = 8,
 		.timeout_s = 10,
@@ -360,6 +363,9 @@ options_parse(struct options *ret_options, int argc, char *argv[], struct buf *m
 		buf_printf(message, "use --watch: only with --report");
 		return -EINVAL;
 	}
+	if (options.top_destinations == UINT_MAX)
+		options.top_destinations =
+			options.mode == OPTIONS_MODE_REPORT ? REPORT_TOP_DESTINATIONS : 0;
 	settle_addresses(&options, &environment);
 	*ret_options = options;
 	return 0;

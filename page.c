@@ -12,6 +12,10 @@ enum {
 	SHADES = 5,       /* of the map: none, and up to each fourth */
 };
 
+/* Base64 of 32 bytes: whatever made them knew how. */
+_Static_assert(sizeof(PAGE_STYLE_DIGEST) == sizeof("sha256-") + 44, "a digest");
+_Static_assert(sizeof(PAGE_SCRIPT_DIGEST) == sizeof("sha256-") + 44, "a digest");
+
 const char page_security_policy[] =
 	"default-src 'none'; connect-src 'self'; img-src data:; "
 	"style-src '" PAGE_STYLE_DIGEST "'; script-src '" PAGE_SCRIPT_DIGEST "'; "
@@ -55,7 +59,8 @@ write_head(struct buf *b, const struct exposition_scrape *scrape)
 	buf_append(b, page_style, sizeof(page_style));
 	buf_printf(b, "</style>\n</head>\n<body>\n<header><h1>Local ports of ");
 	write_string(b, scrape->pod_name);
-	buf_printf(b, "</h1>\n<p id=\"status\" role=\"status\"></p></header>\n");
+	buf_printf(b, "</h1>\n<p id=\"status\"></p><p id=\"news\" "
+		      "role=\"status\"></p></header>\n");
 }
 
 /* What the script keeps for its lines, as attributes of the first part. */
@@ -145,7 +150,7 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape)
 	x = write_part(b, "connected", x, parts.connected, totals->total);
 	write_part(b, "waiting", x, parts.time_wait, totals->total);
 	buf_printf(b, "</svg>\n<dl>\n");
-	write_legend(b, "connected", "connected", parts.connected, totals->total);
+	write_legend(b, "connected", "connected, or UDP", parts.connected, totals->total);
 	write_legend(b, "blocked", "blocked", parts.blocked, totals->total);
 	write_legend(b, "waiting", "only TIME_WAIT", parts.time_wait, totals->total);
 	write_legend(b, "free", "free", totals->total - totals->used, totals->total);
@@ -176,13 +181,9 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape)
 	buf_printf(b, "<path class=\"mark\" d=\"M500 0V20\"/></svg>\n"
 		      "<p class=\"scale\"><span>0</span><span>50 %%: connect() becomes "
 		      "slow</span><span>100 %%: it fails</span></p>\n");
-	if (totals->destination_error_max > 0) {
-		buf_printf(b,
-			"<p>More destinations than the table holds: the figure may be "
-			"too low by ");
-		view_write_count(b, totals->destination_error_max);
-		buf_printf(b, ".</p>\n");
-	}
+	buf_printf(b, "<p>");
+	view_write_error(b, totals);
+	buf_printf(b, "</p>\n");
 	buf_printf(b, "</section>\n");
 }
 
@@ -232,7 +233,9 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape)
 	if (!scrape->names_destinations) {
 		buf_printf(b,
 			"<p>Not named, because that shows remote addresses to whoever "
-			"can open this page. To name ten, start with "
+			"can open this page. Now, without a restart: <code>kubectl exec "
+			"-it POD -c metrics-sidecar -- /metrics-sidecar --report</code>. "
+			"To name ten here, start with "
 			"<code>--top-destinations=10</code> or set "
 			"<code>METRICS_SIDECAR_TOP_DESTINATIONS=10</code>.</p>\n");
 	} else if (report->top_count == 0) {
@@ -326,8 +329,9 @@ write_map(struct buf *b, const struct ports_report *report)
 	for (unsigned i = 0; i < SHADES; i++)
 		write_shade(b, map, i);
 	buf_printf(b,
-		"</svg>\n<p class=\"scale\"><span>%u</span><span>%u ports in each "
-		"field; the darker, the fewer are free</span><span>%u</span></p>\n<ul>\n",
+		"</svg>\n<p class=\"scale\"><span>%u</span><span>up to %u ports in "
+		"a field; the darker, the fewer are "
+		"free</span><span>%u</span></p>\n<ul>\n",
 		report->range_first, map->width / 2, report->range_last);
 	for (int parity = 0; parity < USAGE_PARITIES; parity++)
 		write_parity(b, report, parity);
@@ -345,7 +349,7 @@ write_foot(struct buf *b, const struct exposition_scrape *scrape)
 	view_write_cost(b, report->scan_duration_us);
 	buf_printf(b, " by %s; metrics-sidecar %s, started by %s</p>\n",
 		ports_source_names[report->source], scrape->version, scrape->launcher);
-	buf_printf(b, "<p><a href=\"/metrics\">The same as "
+	buf_printf(b, "<p><a href=\"metrics\">The same as "
 		      "metrics</a></p>\n<noscript><p>Without "
 		      "JavaScript this is a snapshot: load it again for newer figures."
 		      "</p></noscript>\n</footer>\n");

@@ -192,26 +192,39 @@ write_seconds(struct buf *b, uint32_t seconds)
 }
 
 static void
-write_time_left(
-	struct buf *b, const struct usage_totals *totals, const struct trend *trend)
+write_pace(struct buf *b, double pace)
 {
-	uint32_t seconds;
-	int r = trend_estimate(trend, totals->total, &seconds);
+	buf_printf(b, "%.*f ports a second", pace < 0.1 ? 3 : pace < 10 ? 1 : 0, pace);
+}
+
+/* page.js has the same words. */
+static void
+write_time_left(struct buf *b, const struct trend *trend)
+{
+	uint32_t seconds, span_s;
+	int r = trend_estimate(trend, &seconds);
+	double pace;
 
 	if (r < 0) {
 		buf_printf(b, "How long the ports last is known in a few seconds.");
-	} else if (r == 0) {
-		buf_printf(b,
-			"At the pace of the last two minutes the ports do not run out.");
-	} else if (seconds == 0) {
-		buf_printf(b, "Nothing is left towards the nearest destination.");
-	} else {
-		buf_printf(b,
-			"At the pace of the last two minutes the nearest destination is "
-			"exhausted in ");
-		write_seconds(b, seconds);
-		buf_printf(b, ".");
+		return;
 	}
+	if (r > 0 && seconds == 0) {
+		buf_printf(b, "Nothing is left towards the nearest destination.");
+		return;
+	}
+	pace = trend_pace(trend, &span_s);
+	buf_printf(b, "At the pace of the last ");
+	write_seconds(b, span_s);
+	if (r > 0) {
+		buf_printf(b, ", ");
+		write_pace(b, pace);
+		buf_printf(b, ", the nearest destination is exhausted in ");
+		write_seconds(b, seconds);
+	} else {
+		buf_printf(b, " the ports last for more than two days");
+	}
+	buf_printf(b, ".");
 }
 
 static void
@@ -225,6 +238,8 @@ write_verdict(struct buf *b, const struct exposition_scrape *scrape,
 
 	buf_printf(&text, "Local ports of ");
 	write_text(&text, style, scrape->pod_name);
+	if (style->time)
+		buf_printf(&text, " at %s", style->time);
 	buf_printf(&text, ": %s", view_level_names[level]);
 	set_colour(b, style, level_colours[level]);
 	write_paragraph(b, style, &text);
@@ -235,7 +250,7 @@ write_verdict(struct buf *b, const struct exposition_scrape *scrape,
 	if (!style->trend)
 		return;
 	text = buf_over(data, sizeof(data));
-	write_time_left(&text, totals, style->trend);
+	write_time_left(&text, style->trend);
 	write_paragraph(b, style, &text);
 }
 
@@ -278,11 +293,15 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape,
 	buf_printf(&text, "): ");
 	view_write_nearest(&text, scrape);
 	write_paragraph(b, style, &text);
+	text = buf_over(data, sizeof(data));
+	view_write_error(&text, totals);
+	if (text.len > 0)
+		write_paragraph(b, style, &text);
 	for (unsigned i = 0; i < style->width; i++)
 		write_fill(b, style,
-			i == style->width / 2 ? MARK
-			: i < used            ? CONNECTED
-					      : FREE);
+			i == style->width * VIEW_SLOW_PERCENT / 100 ? MARK
+			: i < used                                  ? CONNECTED
+								    : FREE);
 	end_line(b, style);
 }
 
@@ -331,7 +350,7 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape,
 		columns_for(parts.time_wait, totals->total, style->width), room);
 	write_fills(b, style, FREE, room, room);
 	end_line(b, style);
-	write_legend(b, style, CONNECTED, "connected", parts.connected);
+	write_legend(b, style, CONNECTED, "connected, or UDP", parts.connected);
 	write_legend(b, style, BLOCKED, "blocked for every connect()", parts.blocked);
 	write_legend(b, style, WAITING, "only TIME_WAIT", parts.time_wait);
 	write_legend(b, style, FREE, "free", totals->total - totals->used);
@@ -433,6 +452,12 @@ write_states(struct buf *b, const struct ports_report *report,
 	}
 }
 
+static const char *
+glyph(const struct report_style *style, unsigned height)
+{
+	return style->has_utf8 ? heights[height].utf8 : heights[height].ascii;
+}
+
 /* Some cells as one column. */
 static void
 write_column(struct buf *b, const struct report_style *style,
@@ -449,8 +474,7 @@ write_column(struct buf *b, const struct report_style *style,
 	if (total == 0)
 		buf_append(b, " ", 1); /* out of the pool, all of it */
 	else
-		buf_printf(b, "%s",
-			style->has_utf8 ? heights[height].utf8 : heights[height].ascii);
+		buf_printf(b, "%s", glyph(style, height));
 }
 
 static void
@@ -460,6 +484,8 @@ write_map(struct buf *b, const struct ports_report *report,
 	const struct usage_map *map = &report->map;
 	const int room = (int)style->width - MAP_LABEL;
 	const int step = (map->count + room - 1) / room;
+	char data[TEXT_MAX];
+	struct buf text = buf_over(data, sizeof(data));
 
 	write_heading(b, style, "Where the used ports lie");
 	for (int parity = 0; parity < USAGE_PARITIES; parity++) {
@@ -473,6 +499,12 @@ write_map(struct buf *b, const struct ports_report *report,
 		}
 		end_line(b, style);
 	}
+	buf_printf(&text,
+		"%u to %u, from %s for none to %s for all; connect() tries %s ports "
+		"first",
+		report->range_first, report->range_last, glyph(style, 0),
+		glyph(style, MAP_HEIGHTS - 1), report->range_first % 2 ? "odd" : "even");
+	write_paragraph(b, style, &text);
 }
 
 static void
@@ -541,4 +573,14 @@ report_write(struct buf *b, const struct exposition_scrape *scrape,
 		cut(b, from, style);
 	if (style->redraws)
 		buf_printf(b, "\033[J");
+}
+
+void
+report_write_stale(struct buf *b, const struct report_style *style, const char *since)
+{
+	/* The cursor goes to the first line, and back. */
+	if (style->redraws)
+		buf_printf(b,
+			"\0337\033[H\033[KNo figures since %s; these are older.\0338",
+			since);
 }

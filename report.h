@@ -24,11 +24,16 @@ struct report_style {
 	bool has_colours;
 	bool has_utf8;
 	bool redraws;              /* in place of what was written before */
+	const char *time;          /* of the figures; NULL without one */
 	const struct trend *trend; /* of port_destination_used_max; NULL without one */
 };
 
 /* Append the report. Look at b->overflow afterwards. */
 void report_write(struct buf *b, const struct exposition_scrape *scrape,
 	const struct report_style *style);
+
+/* Append what says, on a terminal, that the report there could not be renewed. */
+void
+report_write_stale(struct buf *b, const struct report_style *style, const char *since);
 
 #endif

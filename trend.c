@@ -22,46 +22,69 @@ last_of(const struct trend *trend)
 	return &trend->samples[(trend->next + TREND_SAMPLES - 1) % TREND_SAMPLES];
 }
 
-/* Units of the value a second; times count from the last sample, where they are small. */
-static double
-slope(const struct trend *trend)
+/* The samples that tell something, newest first; NULL behind the last of them. */
+static const struct trend_sample *
+sample_before(const struct trend *trend, size_t age)
 {
-	const struct trend_sample *last = last_of(trend);
+	const struct trend_sample *sample =
+		&trend->samples[(trend->next + 2 * TREND_SAMPLES - 1 - age) %
+				TREND_SAMPLES];
+
+	if (age >= trend->count ||
+		last_of(trend)->at_ms - sample->at_ms > TREND_WINDOW_S * 1000)
+		return NULL;
+	return sample;
+}
+
+/* Times count from the last sample, where they are small. */
+static double
+seconds_of(const struct trend *trend, const struct trend_sample *sample)
+{
+	return (double)(sample->at_ms - last_of(trend)->at_ms) / 1000;
+}
+
+double
+trend_pace(const struct trend *trend, uint32_t *ret_span_s)
+{
 	double time = 0, value = 0, over = 0, under = 0;
+	const struct trend_sample *sample;
+	size_t n = 0;
 
-	for (size_t i = 0; i < trend->count; i++) {
-		time += (double)(trend->samples[i].at_ms - last->at_ms) / 1000;
-		value += trend->samples[i].value;
+	for (; (sample = sample_before(trend, n)); n++) {
+		time += seconds_of(trend, sample);
+		value += sample->value;
+		*ret_span_s = (uint32_t)-seconds_of(trend, sample);
 	}
-	time /= (double)trend->count;
-	value /= (double)trend->count;
-	for (size_t i = 0; i < trend->count; i++) {
-		double away =
-			(double)(trend->samples[i].at_ms - last->at_ms) / 1000 - time;
+	time /= (double)n;
+	value /= (double)n;
+	for (size_t i = 0; i < n; i++) {
+		double away;
 
-		over += away * (trend->samples[i].value - value);
+		sample = sample_before(trend, i);
+		away = seconds_of(trend, sample) - time;
+		over += away * (sample->value - value);
 		under += away * away;
 	}
 	return under > 0 ? over / under : 0;
 }
 
 int
-trend_estimate(const struct trend *trend, uint32_t limit, uint32_t *ret_seconds)
+trend_estimate(const struct trend *trend, uint32_t *ret_seconds)
 {
-	uint32_t value;
 	double pace, left;
+	uint32_t span_s;
 
-	if (trend->count < TREND_LEAST)
+	if (trend->count == 0 || !sample_before(trend, TREND_LEAST - 1))
 		return -EAGAIN;
-	value = last_of(trend)->value;
-	if (value >= limit) {
+	if (last_of(trend)->value >= trend->limit) {
 		*ret_seconds = 0;
 		return 1;
 	}
-	pace = slope(trend);
-	if (pace * HORIZON_S < limit - value)
+	pace = trend_pace(trend, &span_s);
+	left = trend->limit - last_of(trend)->value;
+	if (pace * HORIZON_S < left)
 		return 0;
-	left = (limit - value) / pace;
+	left /= pace;
 	/* Rounded up: 0 says that the limit is reached. */
 	*ret_seconds = (uint32_t)left;
 	*ret_seconds += *ret_seconds < left;

@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 enum {
-	TREND_SAMPLES = 60, /* two minutes, at one every two seconds */
+	TREND_WINDOW_S =
+		120, /* samples that are older than the last by more tell nothing */
+	TREND_SAMPLES = 60, /* at one every two seconds */
 	TREND_LEAST = 5,    /* fewer tell nothing */
 };
 
@@ -20,8 +22,9 @@ struct trend_sample {
 	uint32_t value;
 };
 
-/* All zeros: nothing seen yet. */
+/* All zeros but the limit: nothing seen yet. Another limit needs another trend. */
 struct trend {
+	uint32_t limit;
 	struct trend_sample samples[TREND_SAMPLES]; /* in turn */
 	size_t count;
 	size_t next;
@@ -35,6 +38,13 @@ void trend_add(struct trend *trend, int64_t at_ms, uint32_t value);
  * of the samples, 0 when it is not reached within two days, -EAGAIN while there are too
  * few samples.
  */
-int trend_estimate(const struct trend *trend, uint32_t limit, uint32_t *ret_seconds);
+int trend_estimate(const struct trend *trend, uint32_t *ret_seconds);
+
+/*
+ * By how much the value has grown a second, from the oldest sample that tells something
+ * to the last one; ret_span_s is how long that was. At least one sample must have been
+ * seen.
+ */
+double trend_pace(const struct trend *trend, uint32_t *ret_span_s);
 
 #endif

@@ -47,6 +47,10 @@ void view_write_verdict(struct buf *b, const struct exposition_scrape *scrape);
  */
 void view_write_nearest(struct buf *b, const struct exposition_scrape *scrape);
 
+/* Append by how much the figures of destinations may be too low, a sentence; or nothing.
+ */
+void view_write_error(struct buf *b, const struct usage_totals *totals);
+
 /* Append a number in groups of three digits: "28,232". */
 void view_write_count(struct buf *b, uint64_t number);
 
@@ -62,7 +66,7 @@ void view_write_cost(struct buf *b, uint64_t us);
 /* What stands in a bar of all ports, in this order; the rest is free. */
 struct view_parts {
 	uint32_t blocked;
-	uint32_t connected; /* used by anything else */
+	uint32_t connected; /* or used by anything else: by UDP without a peer, too */
 	uint32_t time_wait;
 };
 

@@ -18,6 +18,8 @@ experiment() {
     block "$1" sh >"$BATS_TEST_TMPDIR/experiment"
     block "$1" "" >"$BATS_TEST_TMPDIR/expected"
     grep -q unshare "$BATS_TEST_TMPDIR/experiment"
+    # Root needs no user namespace, and may not have any.
+    [ "$(id -u)" != 0 ] || sed -i 's/unshare -rn/unshare -n/' "$BATS_TEST_TMPDIR/experiment"
     grep -q '[0-9]' "$BATS_TEST_TMPDIR/expected"
     cd "$ROOT" || return
     sh "$BATS_TEST_TMPDIR/experiment" 3>&- >"$BATS_TEST_TMPDIR/printed" 2>&1

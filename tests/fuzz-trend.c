@@ -65,12 +65,24 @@ take_header(const uint8_t **at, const uint8_t *end)
 	input.first_ms /= 2;
 }
 
-/* Those that the ring still has to know. */
+/* Those that tell something: that the ring still has, and that are not too old. */
 static const struct trend_sample *
 known(size_t *ret_count)
 {
-	*ret_count = seen_count < TREND_SAMPLES ? seen_count : TREND_SAMPLES;
-	return &seen[seen_count - *ret_count];
+	const struct trend_sample *first = seen, *end = seen + seen_count;
+
+	if (seen_count > TREND_SAMPLES)
+		first = end - TREND_SAMPLES;
+	while (end[-1].at_ms - first->at_ms > TREND_WINDOW_S * INT64_C(1000))
+		first++;
+	*ret_count = (size_t)(end - first);
+	return first;
+}
+
+static int64_t
+last_time(void)
+{
+	return seen[seen_count - 1].at_ms;
 }
 
 static uint32_t
@@ -141,10 +153,18 @@ static int
 check_estimate(uint32_t limit, uint32_t *ret_seconds)
 {
 	uint32_t seconds = UNTOUCHED;
-	int r = trend_estimate(&trend, limit, &seconds);
+	const struct trend_sample *samples;
+	uint32_t span_s;
+	size_t count;
+	int r;
 
+	trend.limit = limit;
+	r = trend_estimate(&trend, &seconds);
+	samples = known(&count);
+	trend_pace(&trend, &span_s);
+	assert(span_s == (last_time() - samples[0].at_ms) / 1000);
 	assert(r == 1 || seconds == UNTOUCHED);
-	assert((r == -EAGAIN) == (seen_count < TREND_LEAST));
+	assert((r == -EAGAIN) == (count < TREND_LEAST));
 	if (r == -EAGAIN)
 		return r;
 	assert(r == 0 || r == 1);
@@ -251,7 +271,7 @@ check_empty(void)
 
 	memset(&trend, 0, sizeof(trend));
 	seen_count = 0;
-	assert(trend_estimate(&trend, 0, &seconds) == -EAGAIN && seconds == UNTOUCHED);
+	assert(trend_estimate(&trend, &seconds) == -EAGAIN && seconds == UNTOUCHED);
 }
 
 int

@@ -65,7 +65,7 @@ make_trend(unsigned count, uint8_t every, int8_t step)
 {
 	int64_t last = found.totals.destination_used_max;
 
-	memset(&look.trend, 0, sizeof(look.trend));
+	look.trend = (struct trend){ .limit = found.totals.total };
 	for (unsigned i = 0; i < count; i++) {
 		int64_t value = last - (int64_t)(count - 1 - i) * step;
 
@@ -86,6 +86,7 @@ take_look(const uint8_t bytes[LOOK_BYTES])
 		.has_utf8 = bytes[2] & LOOK_UTF8,
 		.redraws = bytes[2] & LOOK_REDRAWS,
 		.trend = bytes[2] & LOOK_TREND ? &look.trend : NULL,
+		.time = bytes[2] & LOOK_TREND ? "00:00:00 UTC" : NULL,
 	};
 	make_trend(bytes[3] % (TREND_SAMPLES + 10U), bytes[4], (int8_t)bytes[5]);
 }
@@ -163,7 +164,7 @@ expected_level(const struct usage_totals *totals)
 {
 	const uint64_t nearest = totals->destination_used_max, total = totals->total;
 
-	if (nearest >= total)
+	if (nearest >= total || totals->used_by[USAGE_UDP] >= total)
 		return VIEW_EXHAUSTED;
 	if (nearest * 10 > total * 9)
 		return VIEW_SHORT;
@@ -707,7 +708,7 @@ check_legends(void)
 {
 	const struct view_parts parts = view_divide(&found.totals);
 
-	check_legend('#', "connected", parts.connected);
+	check_legend('#', "connected, or UDP", parts.connected);
 	check_legend('X', "blocked for every connect()", parts.blocked);
 	check_legend('w', "only TIME_WAIT", parts.time_wait);
 	check_legend('.', "free", found.totals.total - found.totals.used);
@@ -851,6 +852,7 @@ check_report(void)
 	struct report_style plain = {
 		.width = look.style.width,
 		.trend = look.style.trend,
+		.time = look.style.time,
 	};
 
 	write_report(ascii, &plain);

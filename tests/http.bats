@@ -590,7 +590,7 @@ lines_with() {
         request 'GET / HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n'
         ask "$road" whole
         examine "page by $road" 200 GET 'text/html; charset=utf-8'
-        grep -q 'href="/metrics"' "$ANSWER"
+        grep -q 'href="metrics"' "$ANSWER"
         request 'GET /nowhere HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n'
         ask "$road" whole
         examine "error by $road" 404 GET 'text/plain; charset=utf-8'

@@ -254,3 +254,42 @@ make_long_procfs() {
         wait_until 5 is_gone "$HOLD_PID"
     done <<<$'1 enough\n5 enough\n6 slow\n9 slow\n10 exhausted'
 }
+
+@test "another pod behind the same address is not taken for the first one" {
+    POD_NAME=first start_page
+    start_watching
+    local watch_pid=$STARTED_PID
+    kill "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    rm -f "$SOCKET"
+    hold "listen 127.0.0.1 5000" "7 x connect 127.0.0.1 5000"
+    POD_NAME=second start_page
+    wait_until 20 shows '"used":0,"trouble":true,"status":"No figures since TIME .this is Local ports of second now: load it again.; '
+    STARTED_PID=$watch_pid stop_watching
+}
+
+# judged SOCKET...: the first lines of a report, while there are these.
+judged() {
+    hold "$@"
+    ns env COLUMNS=200 "$PROGRAM" --report | head -n 2
+    kill "$HOLD_PID"
+    wait_until 5 is_gone "$HOLD_PID"
+}
+
+@test "the verdict blames who is to blame: sockets that block, UDP, TIME_WAIT, a pool without ports" {
+    kernel_shows_bound || skip "needs Linux 6.8"
+    ns_sysctl ip_local_port_range "40000 40009"
+    run judged "6 x bind-tcp 127.0.0.1 0"
+    assert_output $'Local ports of test-pod: slow\nMore than half of the ports are taken, most of them blocked by listening or bound sockets: connect() is slow.'
+    run judged "10 x bind-tcp 127.0.0.1 0"
+    assert_output $'Local ports of test-pod: exhausted\nNo port is left, most are blocked by listening or bound sockets: connect() fails with EADDRNOTAVAIL.'
+    run judged "9 x bind-udp 127.0.0.1 0"
+    assert_output $'Local ports of test-pod: mostly used\nMost UDP ports are used: no two sockets share one.'
+    run judged "10 x bind-udp 127.0.0.1 0"
+    assert_output $'Local ports of test-pod: exhausted\nNo UDP port is left: new UDP sockets fail, those of DNS lookups among them.'
+    run judged "listen 127.0.0.1 5000" "10 x time-wait 127.0.0.1 5000"
+    assert_output --partial 'unless tcp_tw_reuse lets it have one in TIME_WAIT.'
+    ns_sysctl ip_local_reserved_ports "40000-40009"
+    run judged
+    assert_output $'Local ports of test-pod: exhausted\nThe pool is empty: every port of the range is reserved.'
+}

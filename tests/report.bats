@@ -151,7 +151,7 @@ expect_printed_figures() {
         echo "$used of $total ports in use ($(share "$used" "$total")): TCP $tcp, UDP $udp; range $(
             metric "$text" port_range_first
         ) to $(metric "$text" port_range_last), $(metric "$text" port_reserved) reserved "
-        echo " $((used - blocked - time_wait)) connected "
+        echo " $((used - blocked - time_wait)) connected, or UDP "
         echo " $blocked blocked for every connect() "
         echo " $time_wait only TIME_WAIT "
         echo " $((total - used)) free "
@@ -379,12 +379,17 @@ has_not_scrolled() {
 
 # begins_with_verdict NAME: the report is where it began, and nothing has left the screen upwards.
 begins_with_verdict() {
-    [ "$(screen | head -n 1)" = "Local ports of test-pod: $1" ] || fail "it begins with $(screen | head -n 1)"
+    [ "$(screen | head -n 1 | forget_time)" = "Local ports of test-pod: $1" ] || fail "it begins with $(screen | head -n 1)"
     has_not_scrolled || fail "it has scrolled"
 }
 
+# The verdict has the time of the figures, when it is watched.
+forget_time() {
+    sed -E 's/^(Local ports of .*) at [0-9]{2}:[0-9]{2}:[0-9]{2} UTC:/\1:/'
+}
+
 forget_time_left() {
-    sed -E '/^(How long|At the pace) /,/^$/{ /^$/!d }'
+    forget_time | sed -E '/^(How long|At the pace) /,/^$/{ /^$/!d }'
 }
 
 # screen_is COMMAND...: it shows the beginning of that report, but for how long the ports last, and nothing else.
@@ -481,19 +486,19 @@ replace_procfs() {
     watch_in_terminal 80 24
     wait_until 5 shows '^How long the ports last is known in a few seconds\.$'
     start grow ns bash -c 'while exec {fd}<>/dev/tcp/127.0.0.1/5000; do sleep 0.05; done'
-    wait_until 30 says 'At the pace of the last two minutes the nearest destination is exhausted in [0-9]+ (seconds|minutes)\. '
+    wait_until 30 says 'At the pace of the last [0-9]+ seconds, [0-9.]+ ports a second, the nearest destination is exhausted in [0-9]+ (seconds|minutes)\. '
     begins_with_verdict enough
 }
 
-@test "watched: says that the ports do not run out where nothing grows, and that nothing is left" {
+@test "watched: says that the ports last where nothing grows, and that nothing is left" {
     start idle "$PROGRAM" --report --watch --path.procfs="$FIXTURES/busy"
     start exhausted "$PROGRAM" --report --watch --path.procfs="$FIXTURES/exhausted"
-    wait_until 20 grep -qx 'At the pace of the last two minutes the ports do not run out\.' "$BATS_TEST_TMPDIR/idle.out"
+    wait_until 20 grep -qx 'At the pace of the last [0-9]* seconds the ports last for more than two days\.' "$BATS_TEST_TMPDIR/idle.out"
     wait_until 20 grep -qx 'Nothing is left towards the nearest destination\.' "$BATS_TEST_TMPDIR/exhausted.out"
     # Four reports are too few to tell.
     run grep -xm 5 -e 'How long the ports .*' -e 'At the pace .*' "$BATS_TEST_TMPDIR/idle.out"
     assert_line --index 3 'How long the ports last is known in a few seconds.'
-    assert_line --index 4 'At the pace of the last two minutes the ports do not run out.'
+    assert_line --index 4 --regexp '^At the pace of the last [0-9]+ seconds the ports last for more than two days\.$'
 }
 
 @test "watched: less than a second left is not nothing" {
@@ -505,7 +510,7 @@ replace_procfs() {
     start watch "$PROGRAM" --report --watch --path.procfs="$procfs"
     wait_until 20 reports 4
     mv "$BATS_TEST_TMPDIR/tcp" "$procfs/self/net/tcp"
-    wait_until 10 grep -qx 'Local ports of test-pod: nearly exhausted' "$BATS_TEST_TMPDIR/watch.out"
+    wait_until 10 grep -qx 'Local ports of test-pod at .* UTC: nearly exhausted' "$BATS_TEST_TMPDIR/watch.out"
     run tr '\n' ' ' <"$BATS_TEST_TMPDIR/watch.out"
     assert_output --partial ' the nearest destination is exhausted in 1 second. '
 }
@@ -519,7 +524,7 @@ expect_interrupted() {
     wait_until 5 terminal_ended
     [ $(((${EPOCHREALTIME/./} - start) / 1000)) -le 1000 ]
     ended_with "$1"
-    shows '^Local ports of test-pod: enough$'
+    shows '^Local ports of test-pod at [0-9:]{8} UTC: enough$'
 }
 
 @test "watched: Ctrl-C ends it at once" {
@@ -539,7 +544,7 @@ expect_interrupted() {
 }
 
 @test "watched through a pipe that is closed: status 1, one line" {
-    run bash -c '"$@" | head -n 1; exit "${PIPESTATUS[0]}"' bash \
+    run bash -c '"$@" | head -n 1 | sed "s/ at .* UTC//"; exit "${PIPESTATUS[0]}"' bash \
         timeout 30 "$PROGRAM" --report --watch --path.procfs="$FIXTURES/idle"
     assert_failure 1
     assert_output - <<'SAID'
@@ -563,4 +568,15 @@ SAID
     # An error takes no report, and no part of one.
     [ "$(grep -c '^Local ports of' "$BATS_TEST_TMPDIR/watch.out")" -eq "$(grep -c '^Scanned' "$BATS_TEST_TMPDIR/watch.out")" ]
     [ "$(wc -l <"$BATS_TEST_TMPDIR/watch.err")" -eq 1 ]
+}
+
+@test "watched in a terminal: says since when there are no figures, where the verdict was" {
+    local procfs=$BATS_TEST_TMPDIR/procfs
+    cp -r "$FIXTURES/idle" "$procfs"
+    ns_create
+    watch_in_terminal 80 24 --path.procfs="$procfs"
+    mv "$procfs" "$procfs.away"
+    wait_until 10 shows '^No figures since [0-9:]{8} UTC; these are older\.$'
+    mv "$procfs.away" "$procfs"
+    wait_until 10 shows '^Local ports of test-pod at [0-9:]{8} UTC: enough$'
 }
