@@ -276,16 +276,23 @@ judged() {
     wait_until 5 is_gone "$HOLD_PID"
 }
 
+# judged_each LAST KIND: a socket on each port up to that one, by number: those that the kernel chooses may be shared.
+judged_each() {
+    local sockets
+    mapfile -t sockets < <(lines 40000 "$1" "$2 127.0.0.1 PORT")
+    judged "${sockets[@]}"
+}
+
 @test "the verdict blames who is to blame: sockets that block, UDP, TIME_WAIT, a pool without ports" {
     kernel_shows_bound || skip "needs Linux 6.8"
     ns_sysctl ip_local_port_range "40000 40009"
-    run judged "6 x bind-tcp 127.0.0.1 0"
+    run judged_each 40005 bind-tcp
     assert_output $'Local ports of test-pod: slow\nMore than half of the ports are taken, most of them blocked by listening or bound sockets: connect() is slow.'
-    run judged "10 x bind-tcp 127.0.0.1 0"
+    run judged_each 40009 bind-tcp
     assert_output $'Local ports of test-pod: exhausted\nNo port is left, most are blocked by listening or bound sockets: connect() fails with EADDRNOTAVAIL.'
-    run judged "9 x bind-udp 127.0.0.1 0"
+    run judged_each 40008 bind-udp
     assert_output $'Local ports of test-pod: mostly used\nMost UDP ports are used: no two sockets share one.'
-    run judged "10 x bind-udp 127.0.0.1 0"
+    run judged_each 40009 bind-udp
     assert_output $'Local ports of test-pod: exhausted\nNo UDP port is left: new UDP sockets fail, those of DNS lookups among them.'
     run judged "listen 127.0.0.1 5000" "10 x time-wait 127.0.0.1 5000"
     assert_output --partial 'unless tcp_tw_reuse lets it have one in TIME_WAIT.'
