@@ -16,24 +16,29 @@ trend_add(struct trend *trend, int64_t at_ms, uint32_t value)
 		trend->count++;
 }
 
-static const struct trend_sample *
-last_of(const struct trend *trend)
-{
-	return &trend->samples[(trend->next + TREND_SAMPLES - 1) % TREND_SAMPLES];
-}
-
-/* The samples that tell something, newest first; NULL behind the last of them. */
+/* So many samples before the last one. */
 static const struct trend_sample *
 sample_before(const struct trend *trend, size_t age)
 {
-	const struct trend_sample *sample =
-		&trend->samples[(trend->next + 2 * TREND_SAMPLES - 1 - age) %
-				TREND_SAMPLES];
+	return &trend->samples[(trend->next + TREND_SAMPLES - 1 - age) % TREND_SAMPLES];
+}
 
-	if (age >= trend->count ||
-		last_of(trend)->at_ms - sample->at_ms > TREND_WINDOW_S * 1000)
-		return NULL;
-	return sample;
+static const struct trend_sample *
+last_of(const struct trend *trend)
+{
+	return sample_before(trend, 0);
+}
+
+/* How many samples tell something, the last one first. */
+static size_t
+count_recent(const struct trend *trend)
+{
+	size_t n = 0;
+
+	while (n < trend->count &&
+		last_of(trend)->at_ms - sample_before(trend, n)->at_ms <= TREND_WINDOW_MS)
+		n++;
+	return n;
 }
 
 /* Times count from the last sample, where they are small. */
@@ -46,25 +51,23 @@ seconds_of(const struct trend *trend, const struct trend_sample *sample)
 double
 trend_pace(const struct trend *trend, uint32_t *ret_span_s)
 {
+	const size_t n = count_recent(trend);
 	double time = 0, value = 0, over = 0, under = 0;
-	const struct trend_sample *sample;
-	size_t n = 0;
 
-	for (; (sample = sample_before(trend, n)); n++) {
-		time += seconds_of(trend, sample);
-		value += sample->value;
-		*ret_span_s = (uint32_t)-seconds_of(trend, sample);
+	for (size_t i = 0; i < n; i++) {
+		time += seconds_of(trend, sample_before(trend, i));
+		value += sample_before(trend, i)->value;
 	}
 	time /= (double)n;
 	value /= (double)n;
 	for (size_t i = 0; i < n; i++) {
-		double away;
+		const struct trend_sample *sample = sample_before(trend, i);
+		double away = seconds_of(trend, sample) - time;
 
-		sample = sample_before(trend, i);
-		away = seconds_of(trend, sample) - time;
 		over += away * (sample->value - value);
 		under += away * away;
 	}
+	*ret_span_s = (uint32_t)-seconds_of(trend, sample_before(trend, n - 1));
 	return under > 0 ? over / under : 0;
 }
 
@@ -74,7 +77,7 @@ trend_estimate(const struct trend *trend, uint32_t *ret_seconds)
 	double pace, left;
 	uint32_t span_s;
 
-	if (trend->count == 0 || !sample_before(trend, TREND_LEAST - 1))
+	if (count_recent(trend) < TREND_LEAST)
 		return -EAGAIN;
 	if (last_of(trend)->value >= trend->limit) {
 		*ret_seconds = 0;

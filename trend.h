@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 enum {
-	TREND_WINDOW_S =
-		120, /* samples that are older than the last by more tell nothing */
+	/* Samples that are older than the last one by more tell nothing. */
+	TREND_WINDOW_MS = 120 * 1000,
 	TREND_SAMPLES = 60, /* at one every two seconds */
 	TREND_LEAST = 5,    /* fewer tell nothing */
 };

@@ -73,7 +73,7 @@ known(size_t *ret_count)
 
 	if (seen_count > TREND_SAMPLES)
 		first = end - TREND_SAMPLES;
-	while (end[-1].at_ms - first->at_ms > TREND_WINDOW_S * INT64_C(1000))
+	while (end[-1].at_ms - first->at_ms > TREND_WINDOW_MS)
 		first++;
 	*ret_count = (size_t)(end - first);
 	return first;

@@ -307,6 +307,10 @@ answers() {
     assert_line '200'
     expect_value "$output" 1 port_blocked
     [ "$(metric "$output" port_used)" -ge 1 ]
+    # And to a person.
+    run get "$1" -w '%{http_code} %{content_type}\n' /
+    assert_line '200 text/html; charset=utf-8'
+    assert_line --regexp '<dt><i class="blocked"></i>blocked</dt><dd>1 <small>\(0\.0 %\)'
 }
 
 assert_logged() {
