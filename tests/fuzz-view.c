@@ -864,6 +864,20 @@ check_report(void)
 	check_style();
 }
 
+/* It is written over the first line of a terminal, and nowhere else. */
+static void
+check_stale(void)
+{
+	char text[TEXT_MAX];
+	struct buf b = buf_over(text, sizeof(text));
+	const char *line =
+		"\0337\033[H\033[KNo figures since 00:00:00 UTC; these are older.\0338";
+
+	report_write_stale(&b, &look.style, "00:00:00 UTC");
+	assert(b.len == (look.style.redraws ? strlen(line) : 0));
+	assert(memcmp(text, line, b.len) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -883,5 +897,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_sentence(view_write_nearest);
 	check_page();
 	check_report();
+	check_stale();
 	return 0;
 }
