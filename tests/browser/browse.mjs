@@ -135,7 +135,7 @@ const verbs = {
 			else if (n === 1) bold = true;
 			else if (n === 2) faint = true;
 			else if (n === 22) bold = faint = false;
-			else colour = colours[n];
+			else if (n >= 30 && n < 40) colour = colours[n];
 		};
 		const text = readFileSync(0, "utf8").trimEnd().split(/\x1b\[([0-9;]*)m/).map((part, i) => {
 			if (i % 2 === 0) return escape(part);
