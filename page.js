@@ -91,13 +91,13 @@ const refresh = async () => {
 	if (busy || document.hidden) return;
 	busy = true;
 	try {
-		const page = await fetchPage();
-		const verdict = $("verdict").firstElementChild.textContent;
-		for (const id of PARTS) if (!isSelected($(id))) $(id).replaceWith(document.adoptNode(page.getElementById(id)));
+		const page = await fetchPage(), verdict = $("verdict").firstElementChild.textContent;
+		const selected = PARTS.filter((id) => isSelected($(id)));
+		remember(page);
+		for (const id of PARTS) if (!selected.includes(id)) $(id).replaceWith(document.adoptNode(page.getElementById(id)));
 		if ($("verdict").firstElementChild.textContent !== verdict) announce($("verdict").firstElementChild.textContent);
 		failedSince = undefined;
-		say("Figures of " + clock(Date.now()) + ", renewed every two seconds", false);
-		remember(document);
+		say("Figures of " + clock(Date.now()) + (selected.length ? ", but for what is selected" : ", renewed every two seconds"), false);
 		draw();
 	} catch (error) {
 		trouble(error);
