@@ -80,11 +80,13 @@ all: $(BUILD)/$(PROGRAM)
 $(BUILD)/$(PROGRAM): $(OBJECTS)
 	$(LINK) -o $@ $(OBJECTS) $(LDLIBS) $(OUR_LDLIBS)
 
-# The page's style and script as C has them, and the digests that its security policy allows them by.
+# The page's style and script as C has them, without indentation and lines that are comments, and the digests that its
+# security policy allows them by.
 PAGE := build/page-data.h
-bytes_of = { printf 'static const char page_$(1)[] = {'; od -An -v -td1 page.$(2) | sed 's/[0-9][0-9]*/&,/g'; echo '};'; }
+embedded = sed -e 's/^[[:space:]]*//' -e '/^\/\*.*\*\/$$/d' page.$(1)
+bytes_of = { printf 'static const char page_$(1)[] = {'; $(call embedded,$(2)) | od -An -v -td1 | sed 's/[0-9][0-9]*/&,/g'; echo '};'; }
 digest_of = printf '\043define PAGE_$(1)_DIGEST "sha256-%s"\n' \
-	"$$(sha256sum page.$(2) | cut -c -64 | tr a-f A-F | basenc --base16 -d | base64)"
+	"$$($(call embedded,$(2)) | sha256sum | cut -c -64 | tr a-f A-F | basenc --base16 -d | base64)"
 
 $(PAGE): page.css page.js Makefile
 	@mkdir -p $(@D)

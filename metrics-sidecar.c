@@ -301,14 +301,15 @@ struct watch {
 	char time[sizeof("00:00:00 UTC")]; /* of the last figures */
 };
 
+/* By hand, because a C library makes it of time zones and languages, of 16 KiB. */
 static void
 note_time(struct watch *watch)
 {
-	const time_t now = time(NULL);
-	struct tm tm;
+	const unsigned second = (unsigned)(time(NULL) % (24 * 60 * 60));
+	struct buf b = buf_over(watch->time, sizeof(watch->time));
 
-	gmtime_r(&now, &tm);
-	strftime(watch->time, sizeof(watch->time), "%T UTC", &tm);
+	buf_printf(
+		&b, "%02u:%02u:%02u UTC", second / 3600, second / 60 % 60, second % 60);
 }
 
 static void
