@@ -37,6 +37,7 @@ enum {
 	EXIT_USAGE = 2,
 	EXIT_INTERRUPTED = 128, /* and the signal's number, as a shell says it */
 	WATCH_S = 2,
+	DAY_S = 24 * 60 * 60,
 };
 
 /* How this process came to its connection, and what it tells about that. */
@@ -305,7 +306,7 @@ struct watch {
 static void
 note_time(struct watch *watch)
 {
-	const unsigned second = (unsigned)(time(NULL) % (24 * 60 * 60));
+	const unsigned second = (unsigned)(time(NULL) % DAY_S);
 	struct buf b = buf_over(watch->time, sizeof(watch->time));
 
 	buf_printf(
