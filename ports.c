@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -361,21 +360,12 @@ fill_report(const struct usage *usage, size_t top, struct ports_report *report)
 	report->top_count = destinations_top(&usage->destinations, top, report->top);
 }
 
-static uint64_t
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 int
 ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_report,
 	const char **ret_object)
 {
 	static struct usage usage;
-	uint64_t start = now_us();
+	int64_t start_us = util_now_us();
 	int r = ports->procfs_error;
 
 	*ret_object = "procfs";
@@ -388,7 +378,7 @@ ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_re
 	if (r < 0)
 		return r;
 	fill_report(&usage, top, ret_report);
-	ret_report->scan_duration_us = now_us() - start;
+	ret_report->scan_duration_us = (uint64_t)(util_now_us() - start_us);
 	return 0;
 }
 

@@ -60,7 +60,7 @@ enum {
 	REFUSED_MS = 100, /* or all scrapes are over before the program tries again */
 	PAUSE_MS = 5,     /* of a client in the middle of its request */
 	READY_MS = 1000,
-	PROMPT_MS = 1000,  /* to serve again */
+	PROMPT_MS = 1000,  /* to serve again, and to end */
 	RECOVER_MS = 6000, /* where the log says that it waits */
 	STRAY_MS = 200,    /* for processes left behind to be killed by the kernel */
 	SPIN_CALLS = 1000, /* failed, by a process that has no deadline */
@@ -1447,8 +1447,7 @@ see_nobody_left(struct run *run)
 static void
 stop_program(struct run *run)
 {
-	/* At once, but on a machine that does other things as well. */
-	const int64_t until = now_ms() + HANG_MS;
+	const int64_t until = now_ms() + PROMPT_MS;
 
 	kill(run->pid, SIGTERM);
 	while (!run->exited && now_ms() < until)
