@@ -357,6 +357,7 @@ fill_report(const struct usage *usage, size_t top, struct ports_report *report)
 	report->range_first = usage->pool.range_first;
 	report->range_last = usage->pool.range_last;
 	report->shows_bound_inactive = usage->shows_bound_inactive;
+	report->is_lower_bound = false;
 	report->top_count = destinations_top(&usage->destinations, top, report->top);
 }
 

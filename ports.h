@@ -63,6 +63,11 @@ struct ports_report {
 	uint16_t range_first;
 	uint16_t range_last;
 	bool shows_bound_inactive; /* the source shows sockets in USAGE_BOUND_INACTIVE */
+	/*
+	 * The source lists only sockets that a process has open: used ports and
+	 * destinations are lower bounds.
+	 */
+	bool is_lower_bound;
 	enum ports_source source;  /* which one answered; never AUTO */
 	int sock_diag_error;       /* -errno: why AUTO came to PROCFS; else 0 */
 	size_t top_count;
