@@ -68,8 +68,8 @@ struct ports_report {
 	 * destinations are lower bounds.
 	 */
 	bool is_lower_bound;
-	enum ports_source source;  /* which one answered; never AUTO */
-	int sock_diag_error;       /* -errno: why AUTO came to PROCFS; else 0 */
+	enum ports_source source; /* which one answered; never AUTO */
+	int sock_diag_error;      /* -errno: why AUTO came to PROCFS; else 0 */
 	size_t top_count;
 	struct destinations_entry top[DESTINATIONS_TOP_MAX]; /* highest count first */
 };
