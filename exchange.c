@@ -121,20 +121,25 @@ exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 }
 
 int
-exchange_write(int fd, const char *data, size_t len)
+exchange_write(int fd, const char *data, size_t len, int64_t until_ms)
 {
+	int ready = 0;
+
 	while (len > 0) {
-		struct pollfd pollfd = { .fd = fd, .events = POLLOUT };
+		/* Said to be ready and yet not: asked for nothing, poll(2) just waits. */
+		struct pollfd pollfd = { .fd = fd, .events = ready > 0 ? 0 : POLLOUT };
 		ssize_t n = write(fd, data, len);
 
 		if (n >= 0) {
 			data += n;
 			len -= (size_t)n;
-		} else if (errno == EAGAIN) {
-			poll(&pollfd, 1, TICK_MS); /* a descriptor that somebody made
-			                              non-blocking */
-		} else if (errno != EINTR) {
+			ready = 0;
+		} else if (errno != EAGAIN && errno != EINTR) {
 			return -errno;
+		} else if (ticks == 0 && util_now_ms() < until_ms) {
+			ready = poll(&pollfd, 1, TICK_MS);
+		} else {
+			return -ETIMEDOUT;
 		}
 		if (len > 0 && ticks > 0)
 			return -ETIMEDOUT;

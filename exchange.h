@@ -32,8 +32,14 @@ void exchange_move_deadline(int64_t deadline_ms);
 ssize_t exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 	bool (*is_ready)(const char *buf, size_t len));
 
-/* Write it all. Returns 0, -ETIMEDOUT, or -errno of write(2); SIGPIPE must be ignored. */
-int exchange_write(int fd, const char *data, size_t len);
+/*
+ * Write it all. A descriptor that is not blocking and takes nothing, because another
+ * process made it so, is waited for until `until_ms`, by util_now_ms(); the deadline, if
+ * one is set, also ends a write that blocks. SIGPIPE must be ignored.
+ *
+ * Returns 0, -ETIMEDOUT, or -errno of write(2).
+ */
+int exchange_write(int fd, const char *data, size_t len, int64_t until_ms);
 
 /* Whether both descriptors are one socket: what exchange_finish() is for. */
 bool exchange_is_one_socket(int in, int out);

@@ -182,7 +182,8 @@ answer_head(const struct options *options, const struct job *job,
 			find_timeout_ms(&request, (int64_t)options->timeout_s * 1000));
 	response = answer_write(data, facts, status, &request,
 		len > 0 && http_is_head(head, (size_t)len));
-	return exchange_write(job->out, response.data, response.len);
+	return exchange_write(job->out, response.data, response.len,
+		job->accepted_ms + (int64_t)options->timeout_s * 1000);
 }
 
 /* Read one request and answer it, confined. Returns the exit status of the process. */
@@ -275,6 +276,14 @@ serve(const struct options *options, struct job *job)
 	return status;
 }
 
+/* No alarm: it would end a pager, or a terminal that is stopped, after the timeout. */
+static int
+write_output(const struct options *options, const char *data, size_t len)
+{
+	return exchange_write(STDOUT_FILENO, data, len,
+		util_now_ms() + (int64_t)options->timeout_s * 1000);
+}
+
 static int
 print_metrics(const struct options *options)
 {
@@ -289,7 +298,7 @@ print_metrics(const struct options *options)
 	fill_facts(options, &job, &meter, &facts);
 	if (answer_write_metrics(&content, &facts) < 0)
 		return EXIT_FAILURE;
-	r = exchange_write(STDOUT_FILENO, content.data, content.len);
+	r = write_output(options, content.data, content.len);
 	if (r < 0)
 		log_message("write metrics: %s", strerror(-r));
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -349,7 +358,7 @@ write_report(const struct options *options, struct watch *watch)
 	if (r < 0 && watch->has_drawn)
 		report_write_stale(&content, &style, watch->time);
 	watch->has_drawn |= r == 0;
-	written = exchange_write(STDOUT_FILENO, content.data, content.len);
+	written = write_output(options, content.data, content.len);
 	return written < 0 ? written : r == 0;
 }
 
@@ -387,24 +396,22 @@ print_report(const struct options *options)
 }
 
 static int
-print_help(void)
+print_help(const struct options *options)
 {
 	char data[4096];
 	struct buf b = buf_over(data, sizeof(data));
 
 	options_write_help(&b);
-	return exchange_write(STDOUT_FILENO, b.data, b.len) < 0 ? EXIT_FAILURE
-	                                                        : EXIT_SUCCESS;
+	return write_output(options, b.data, b.len) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int
-print_version(void)
+print_version(const struct options *options)
 {
 	static const char version[] = "metrics-sidecar " VERSION "\n";
 
-	return exchange_write(STDOUT_FILENO, version, sizeof(version) - 1) < 0
-	               ? EXIT_FAILURE
-	               : EXIT_SUCCESS;
+	return write_output(options, version, sizeof(version) - 1) < 0 ? EXIT_FAILURE
+	                                                               : EXIT_SUCCESS;
 }
 
 /*
@@ -599,9 +606,9 @@ run(const struct options *options)
 	if (options->mode == OPTIONS_MODE_REPORT)
 		return print_report(options);
 	if (options->mode == OPTIONS_MODE_HELP)
-		return print_help();
+		return print_help(options);
 	if (options->mode == OPTIONS_MODE_VERSION)
-		return print_version();
+		return print_version(options);
 	r = find_job(options, &job);
 	if (r < 0)
 		log_message("take passed sockets: %s", strerror(-r));

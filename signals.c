@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <time.h>
 
-static volatile sig_atomic_t told_to_stop;
+static volatile sig_atomic_t told_to_stop, caught;
 static sigset_t wait_mask, original_mask;
 
 static void
@@ -14,6 +14,7 @@ on_stop(int signal_number)
 {
 	(void)signal_number;
 	told_to_stop = 1;
+	caught = 1;
 }
 
 /* That it arrives is all: it ends the wait, and whoever waited reaps. */
@@ -21,6 +22,7 @@ static void
 on_child(int signal_number)
 {
 	(void)signal_number;
+	caught = 1;
 }
 
 static const struct {
@@ -74,6 +76,15 @@ signals_told_to_stop(void)
 	return told_to_stop;
 }
 
+bool
+signals_take_caught(void)
+{
+	bool was_caught = caught;
+
+	caught = 0;
+	return was_caught;
+}
+
 const sigset_t *
 signals_wait_mask(void)
 {
@@ -97,9 +108,10 @@ signals_pause(int64_t ms)
 		.tv_nsec = (long)(ms % 1000 * 1000000),
 	};
 
-	if (ppoll(NULL, 0, ms < 0 ? NULL : &time, &wait_mask) == 0 || errno == EINTR)
+	if (ppoll(NULL, 0, ms < 0 ? NULL : &time, &wait_mask) == 0 ||
+		(errno == EINTR && signals_take_caught()))
 		return;
-	/* It has no reason to fail; whoever waits in a loop must not spin all the same.
+	/* The callers loop: an error, or EINTR without a signal, must not make them spin.
 	 */
 	nanosleep(&(struct timespec){ .tv_nsec = FAILED_PAUSE_MS * 1000000L }, NULL);
 	signals_let_in();

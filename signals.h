@@ -25,6 +25,13 @@ void signals_release(void);
 /* Whether SIGTERM or SIGINT has come since signals_catch(). */
 bool signals_told_to_stop(void);
 
+/*
+ * Whether a handler has run since the last call. EINTR without that says nothing: SIGCONT
+ * and a tracer cause it once, and a wait that always returns it must not become a loop
+ * that spins.
+ */
+bool signals_take_caught(void);
+
 /* What is blocked while waiting, for ppoll(2) and epoll_pwait(2). */
 const sigset_t *signals_wait_mask(void);
 

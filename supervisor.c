@@ -761,6 +761,19 @@ look_at_all(struct supervisor *s)
 	}
 }
 
+/*
+ * The wait has ended without a reason: wait elsewhere, or this becomes a loop that spins.
+ * EINTR without a signal is worth no line of the log: SIGCONT and a tracer cause it.
+ */
+static void
+wait_failed(struct supervisor *s, int error)
+{
+	if (error != EINTR)
+		log_message("wait for events: %s", strerror(error));
+	signals_pause(WAIT_FAILED_MS);
+	look_at_all(s);
+}
+
 static void
 wait_for_events(struct supervisor *s)
 {
@@ -771,11 +784,8 @@ wait_for_events(struct supervisor *s)
 
 	if (util_now_us() - began_us >= SLEPT_US)
 		s->working_since_us = util_now_us();
-	if (n < 0 && errno != EINTR) {
-		log_message("wait for events: %s", strerror(errno));
-		signals_pause(WAIT_FAILED_MS);
-		look_at_all(s);
-	}
+	if (n < 0 && (errno != EINTR || !signals_take_caught()))
+		wait_failed(s, errno);
 	for (int i = 0; i < n; i++) {
 		handle_event(s, &events[i]);
 		give_way(s);

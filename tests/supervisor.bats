@@ -515,6 +515,21 @@ let_scan_go() {
     grep -q 'write response: Connection timed out' "$BATS_TEST_TMPDIR/one.err"
 }
 
+@test "an output that always says EAGAIN or EINTR ends every mode that prints after --timeout, and nothing spins" {
+    local mode error calls status
+    for mode in --print --report '--report --watch' --help --version; do
+        for error in EAGAIN EINTR; do
+            status=0
+            # The bound is far above the second of --timeout, and far below for ever.
+            # shellcheck disable=SC2086 # two words
+            timeout 8 strace -D -qq -o "$BATS_TEST_TMPDIR/calls" -e trace=write -e signal=none \
+                -e inject=write:error=$error "$PROGRAM" $mode --timeout=1 >/dev/null 2>&1 || status=$?
+            calls=$(wc -l <"$BATS_TEST_TMPDIR/calls")
+            [[ $status -eq 1 && $calls -le 200 ]] || fail "$mode, $error: status $status after $calls calls"
+        done
+    done
+}
+
 @test "a process past its deadline: the client is told, the next one is served" {
     make_stuck_procfs
     start_server --path.procfs="$STUCK" --timeout=1

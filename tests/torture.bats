@@ -33,3 +33,12 @@ TORTURE=$ROOT/build/tests/torture
     assert_failure
     assert_output --partial "supervisor: "
 }
+
+@test "a wait that always says EINTR is waited out: no call spins, every scrape is answered" {
+    local call
+    for call in supervisor:epoll_pwait pid1:epoll_pwait pid1:ppoll; do
+        run "$ROOT/build/tests/torture" "$STATIC_PROGRAM" --only "$call:EINTR"
+        assert_success
+        assert_line --regexp "^$call:EINTR:1:on: ok "
+    done
+}

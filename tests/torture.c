@@ -132,9 +132,6 @@ static const struct {
 } exceptions[] = {
 	{ "accept4", 0, true, ANSWERS, "the client is connected, and nobody can tell it to go" },
 	{ "accept4", EAGAIN, false, ANSWERS | LOGS, "says that nobody has come" },
-	{ "epoll_pwait", EINTR, true, ANSWERS | LOGS | WAITS,
-	  "says that a signal has come; no kernel does so for ever" },
-	{ "ppoll", EINTR, true, WAITS, "the same as of epoll_pwait" },
 	{ "recvfrom", EAGAIN, false, LOGS, "says that nothing has come: a silent client" },
 	{ "recvfrom", EINTR, true, LOGS, "the same" },
 	{ "recvfrom", ECONNRESET, false, LOGS, "a client that leaves is not worth a line" },
