@@ -232,11 +232,6 @@ move_from_standard(void)
 static void
 add_listening(struct listen_found *found, int fd)
 {
-	int flags = fcntl(fd, F_GETFL);
-
-	/* The supervisor accepts until there is nobody left; it must not wait there. */
-	if (flags >= 0)
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	bound_receive_buffer(fd);
 	found->role = LISTEN_ROLE_PASSED;

@@ -6,6 +6,7 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -359,6 +361,26 @@ announce(struct supervisor *s, const char *name)
 	s->announced = true;
 }
 
+/*
+ * Neither accept4(2) nor close(2) may wait, whatever other holders of a passed socket do.
+ * One may clear O_NONBLOCK, which belongs to the open file; then SO_RCVTIMEO ends
+ * accept4(2) after a tick of the kernel's clock. Connections inherit it, and are read
+ * without waiting or behind poll(2). They inherit SO_LINGER too, with which close(2)
+ * waits for the client.
+ */
+static void
+keep_from_blocking(int fd)
+{
+	const struct timeval tick = { .tv_usec = 1 };
+	const struct linger no_linger = { 0 };
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		log_message("make passed socket non-blocking: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
+}
+
 /* Open a listening socket that is ours, and watch it. Returns 0 or -errno. */
 static int
 start_listening(struct supervisor *s, size_t i)
@@ -367,7 +389,9 @@ start_listening(struct supervisor *s, size_t i)
 	char name[LISTEN_TEXT_MAX] = "passed socket";
 	int r = 0;
 
-	if (!socket->passed) {
+	if (socket->passed) {
+		keep_from_blocking(socket->fd);
+	} else {
 		listen_format_address(&socket->address, name, sizeof(name));
 		r = listen_open(socket);
 	}

@@ -932,6 +932,41 @@ run_as_inetd(char *argv[])
 	return 0;
 }
 
+/* Clear O_NONBLOCK of the listening socket again and again, until the parent is gone. */
+static _Noreturn void
+keep_blocking(int fd, pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (getppid() == parent) {
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+		sleep_until(now_us() + 200);
+	}
+	_exit(0);
+}
+
+/*
+ * blocking PORT COMMAND...: run it with a listening socket as standard input whose other
+ * holder keeps it blocking, and with SO_LINGER, which connections inherit.
+ */
+static int
+run_blocking(char *argv[])
+{
+	const struct linger linger = { 1, 30 };
+	struct address a = address("127.0.0.1", argv[0]);
+	int fd = open_socket(&a, SOCK_STREAM);
+	const pid_t parent = getpid();
+
+	bind_to(fd, &a);
+	if (listen(fd, 64) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0)
+		err(1, "listen");
+	if (fork() == 0)
+		keep_blocking(fd, parent);
+	dup2(fd, STDIN_FILENO);
+	execvp(argv[1], argv + 1);
+	err(127, "%s", argv[1]);
+}
+
 /*
  * receive PATH: bind a datagram socket there, as a service manager or a system log does,
  * and print each message as it comes, on a line of its own.
@@ -1031,6 +1066,7 @@ static const struct {
 	{ "idle", 3, idle },
 	{ "socketpair", 1, run_on_socketpair },
 	{ "inetd", 2, run_as_inetd },
+	{ "blocking", 2, run_blocking },
 	{ "receive", 1, receive },
 	{ "deaf", 1, be_deaf },
 	{ "refuse", 2, refuse_netlink },

@@ -687,6 +687,50 @@ outcome_is() {
     serves
 }
 
+# start_blocking: the server on a socket that another process keeps blocking, with SO_LINGER.
+start_blocking() {
+    start server ns "$PEER" blocking 9999 "$PROGRAM" --pod-name="$(printf '%0253d' 0)"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+}
+
+@test "a passed socket that another holder keeps blocking: scrapes are answered, SIGTERM ends it" {
+    start_blocking
+    local i before
+    for i in $(seq 20); do
+        serves || fail "scrape $i: $(server_log)"
+    done
+    # Clock ticks of processor time for two seconds without a client: a wait that is cut short must not spin.
+    before=$(awk '{ print $14 + $15 }' "/proc/$SERVER_PID/stat")
+    local end=$((SECONDS + 3))
+    until [ "$SECONDS" -ge "$end" ]; do sleep 0.1; done
+    [ $(($(awk '{ print $14 + $15 }' "/proc/$SERVER_PID/stat") - before)) -le 5 ]
+    expect_end_within "$SERVER_PID"
+}
+
+@test "a passed socket that cannot be made non-blocking: said, and served" {
+    start server ns "$PEER" blocking 9999 strace -D -f -qq -o /dev/null -e trace=fcntl -e signal=none \
+        -e inject=fcntl:error=EPERM "$PROGRAM"
+    wait_until 5 grep -q 'make passed socket non-blocking: Operation not permitted' "$BATS_TEST_TMPDIR/server.err"
+    wait_until 5 serves
+    serves
+}
+
+@test "a passed socket with SO_LINGER: closing a connection waits for no client" {
+    start_blocking
+    # It has closed its side, and what it does not read stays unsent here: close() would wait for it.
+    printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' >"$BATS_TEST_TMPDIR/request"
+    start slow ns sh -c 'exec "$1" talk 127.0.0.1 9999 half-close read-after-ms=8000 <"$2"' sh "$PEER" "$BATS_TEST_TMPDIR/request"
+    has_unsent() {
+        ns ss -Htn '( sport = :9999 )' | awk '$3 > 0 { found = 1 } END { exit !found }'
+    }
+    wait_until 5 has_unsent
+    [ "$(scrape_status --max-time 4)" = 200 ]
+    # And the slow one has it all, later.
+    wait_until 12 grep -q closed "$BATS_TEST_TMPDIR/slow.err"
+    grep -q '^port_total' "$BATS_TEST_TMPDIR/slow.out"
+}
+
 @test "a client that neither reads nor closes is let go, by a reset that leaves nothing" {
     start_server
     start lingering ns bash -c 'exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.0\r\n\r\n" >&5; exec sleep infinity'
