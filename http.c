@@ -194,7 +194,7 @@ parse_target(struct slice target, struct http_request *request)
 }
 
 static enum http_status
-parse_request_line(struct slice line, struct http_request *request, bool *ret_needs_host)
+parse_request_line(struct slice line, struct http_request *request)
 {
 	struct slice method, target;
 	enum http_status status;
@@ -206,7 +206,7 @@ parse_request_line(struct slice line, struct http_request *request, bool *ret_ne
 	status = check_version(line);
 	if (status != HTTP_OK)
 		return status;
-	*ret_needs_host = line.data[line.len - 1] != '0';
+	request->is_1_0 = line.data[line.len - 1] == '0';
 	request->method = find_method(method);
 	return parse_target(target, request);
 }
@@ -279,7 +279,6 @@ http_parse_request(const char *buf, size_t len, struct http_request *ret_request
 	size_t end = find_head_end(buf, len);
 	size_t start = count_leading_line_ends(buf, len);
 	struct http_request request = { .path = { "", 0 } };
-	bool needs_host = false;
 	struct slice line = { buf, 0 };
 	enum http_status status;
 
@@ -292,12 +291,12 @@ http_parse_request(const char *buf, size_t len, struct http_request *ret_request
 
 	request.fields = (struct slice){ buf + start, end - start };
 	take_line(&request.fields, &line);
-	status = parse_request_line(line, &request, &needs_host);
+	status = parse_request_line(line, &request);
 	if (status != HTTP_OK)
 		return status;
 	/* The blank line is no field line. */
 	request.fields.len -= buf[end - 2] == '\r' ? 2 : 1;
-	status = check_fields(request.fields, needs_host);
+	status = check_fields(request.fields, !request.is_1_0);
 	if (status == HTTP_OK)
 		*ret_request = request;
 	return status;
@@ -350,6 +349,21 @@ take_element(struct slice *list, char separator, struct slice *ret_element)
 	list->data += i;
 	list->len -= i;
 	return true;
+}
+
+bool
+http_wants_close(const struct http_request *request)
+{
+	struct slice list, option;
+	size_t offset = 0;
+
+	while (http_next_field(request, "Connection", &offset, &list)) {
+		while (take_element(&list, ',', &option)) {
+			if (slice_equals_nocase(option, "close"))
+				return true;
+		}
+	}
+	return request->is_1_0;
 }
 
 /* A qvalue, RFC 9110 section 12.4.2, in thousandths; nonsense weighs nothing. */

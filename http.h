@@ -44,6 +44,7 @@ enum http_method {
 
 struct http_request {
 	enum http_method method;
+	bool is_1_0;         /* of HTTP/1.0, not of a later 1.x */
 	struct slice path;   /* of the request-target, without authority and query */
 	struct slice fields; /* the field lines, each with its line end */
 };
@@ -86,6 +87,13 @@ bool http_is_head(const char *buf, size_t len);
  */
 bool http_next_field(const struct http_request *request, const char *name, size_t *offset,
 	struct slice *ret_value);
+
+/*
+ * Whether the client may read to the end of the connection: its request says close (RFC
+ * 9112 section 9.6), or is of HTTP/1.0. One of HTTP/1.0 that says keep-alive reads to the
+ * end too, because no response agrees to that.
+ */
+bool http_wants_close(const struct http_request *request);
 
 /*
  * How much the client wants the media type type/subtype with the given version parameter:

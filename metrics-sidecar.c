@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +45,7 @@ enum {
 struct job {
 	const char *launcher;
 	int in, out;
+	bool is_one_socket; /* in and out */
 	int64_t accepted_ms;
 	bool supervised;
 	struct supervisor_child child; /* if supervised */
@@ -162,7 +164,12 @@ find_timeout_ms(const struct http_request *request, int64_t ours)
 	return theirs < ours ? theirs : ours;
 }
 
-/* Answer the bytes of a head, complete or not, or the time-out of waiting for it. */
+/*
+ * Answer the bytes of a head, complete or not, or the time-out of waiting for it. A
+ * client that may read to the end of the connection gets that end at once; it is not
+ * closed altogether before the client has closed, because unread bytes would make that a
+ * reset.
+ */
 static int
 answer_head(const struct options *options, const struct job *job,
 	const struct answer_facts *facts, const char *head, ssize_t len)
@@ -171,19 +178,26 @@ answer_head(const struct options *options, const struct job *job,
 	struct http_request request;
 	struct slice response;
 	enum http_status status = HTTP_REQUEST_TIMEOUT;
+	bool ends = true; /* unless the request is understood and says otherwise */
+	int r;
 
 	if (len >= 0)
 		status = http_parse_request(head, (size_t)len, &request);
 	if (status == HTTP_INCOMPLETE)
 		status = HTTP_BAD_REQUEST; /* the client sends no more */
-	if (status == HTTP_OK)
+	if (status == HTTP_OK) {
+		ends = http_wants_close(&request);
 		exchange_move_deadline(
 			job->accepted_ms +
 			find_timeout_ms(&request, (int64_t)options->timeout_s * 1000));
+	}
 	response = answer_write(data, facts, status, &request,
 		len > 0 && http_is_head(head, (size_t)len));
-	return exchange_write(job->out, response.data, response.len,
+	r = exchange_write(job->out, response.data, response.len,
 		job->accepted_ms + (int64_t)options->timeout_s * 1000);
+	if (r == 0 && ends && job->is_one_socket)
+		shutdown(job->out, SHUT_WR);
+	return r;
 }
 
 /* Read one request and answer it, confined. Returns the exit status of the process. */
@@ -252,7 +266,6 @@ serve(const struct options *options, struct job *job)
 	/* The supervisor has seen the whole head; it may have queued since. */
 	const int64_t head_until_ms =
 		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS;
-	bool one_socket;
 	int status;
 
 	exchange_set_deadline(deadline_ms);
@@ -264,14 +277,14 @@ serve(const struct options *options, struct job *job)
 		open_meter(&meter);
 		sandbox_init();
 	}
-	one_socket = exchange_is_one_socket(job->in, job->out);
+	job->is_one_socket = exchange_is_one_socket(job->in, job->out);
 	confine(options, job);
 	status = exchange(options, job, &facts, head_until_ms);
 	/*
 	 * The supervisor waits for the client to close; a process would be too dear for
 	 * that.
 	 */
-	if (!job->supervised && one_socket && status == EXIT_SUCCESS)
+	if (!job->supervised && job->is_one_socket && status == EXIT_SUCCESS)
 		exchange_finish(job->in);
 	return status;
 }

@@ -65,6 +65,7 @@ exchange() {
     case $road in
     server) ns "$PEER" talk 127.0.0.1 9999 "$@" <"$REQUEST" >"$ANSWER" 2>"$ANSWER.ended" ;;
     inetd) exchange_by_inetd "$@" ;;
+    systemd) ns "$PEER" talk 127.0.0.1 9997 "$@" <"$REQUEST" >"$ANSWER" 2>"$ANSWER.ended" ;;
     pipe) "$PROGRAM" --inetd "${ARGUMENTS[@]}" < <(cat "$REQUEST") >"$ANSWER" 2>"$ANSWER.err" ;;
     feed) "$PEER" feed "${1:-0}" "$PROGRAM" --inetd "${ARGUMENTS[@]}" <"$REQUEST" >"$ANSWER" 2>"$ANSWER.err" ;;
     esac || printf 'by %s: exit status %s\n' "$road" "$?" >>"$FAULTS"
@@ -718,15 +719,59 @@ TABLE
     no_faults
 }
 
+# ask_to_the_end ROAD TEXT...: five of each, one after the other, by a client that reads to the end of the connection;
+# prints how many milliseconds they took together.
+ask_to_the_end() {
+    local road=$1 text i together=0
+    shift
+    for text; do
+        for i in 1 2 3 4 5; do
+            request "$text"
+            ask "$road"
+            examine "$text to the end by $road" '200|400' "${text%% *}"
+            together=$((together + $(cat "$ANSWER.took")))
+        done
+    done
+    echo "$together"
+}
+
+@test "a client that reads to the end gets it at once, if it is of HTTP/1.0, says close, or is not understood" {
+    local road together
+    start_quiet_server
+    start systemd ns systemd-socket-activate -a -l 127.0.0.1:9997 "$PROGRAM" "${ARGUMENTS[@]}"
+    wait_until 5 ns_listens 9997
+    for road in server inetd systemd; do
+        together=$(ask_to_the_end "$road" 'GET /metrics HTTP/1.0\r\n\r\n' "${GET}Connection: close\r\n\r\n" \
+            "${GET}Connection: keep-alive, Close\r\n\r\n" 'garbage\r\n\r\n' \
+            'GET /metrics HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n')
+        echo "# 25 requests by $road: $together ms" >&3
+        # Half a second for each would be 12.5 s.
+        [ "$together" -lt 10000 ] || fail "25 requests by $road took $together ms"
+    done
+    # The others are given the time to close first.
+    for road in server inetd systemd; do
+        while read -r text; do
+            request "$text"
+            ask "$road"
+            examine "$text by $road" 200 GET '' 450
+        done <<TABLE
+$GET\r\n
+${GET}Connection: Upgrade, X-Close\r\n\r\n
+TABLE
+    done
+    no_faults
+}
+
 # How many sockets of the server's port are in TIME_WAIT.
 server_time_waits() {
     ns ss -Htan state time-wait '( sport = :9999 )' | wc -l
 }
 
-@test "a client that closes when its answer is whole keeps the TIME_WAIT" {
+@test "a client that closes when its answer is whole keeps the TIME_WAIT, unless it wants the end at once" {
     local text
     start_quiet_server
-    for text in "$GET\r\n" 'GET /nowhere HTTP/1.0\r\n\r\n' 'POST / HTTP/1.0\r\n\r\n' 'garbage\r\n\r\n'; do
+    for text in "$GET\r\n" 'GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n' "${GET}X: y\r\n\r\n" \
+        "${GET/GET/POST}\r\n"; do
         request "$text"
         ask server whole
         examine "$text" '200|404|405|400' "${text%% *}"
