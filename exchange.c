@@ -113,6 +113,8 @@ exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 
 	do {
 		n = read_until(fd, buf + len, size - len, until_ms);
+		if (n == -ECONNRESET && len == 0)
+			n = 0;
 		if (n < 0)
 			return n;
 		len += (size_t)n;

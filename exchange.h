@@ -26,8 +26,9 @@ void exchange_move_deadline(int64_t deadline_ms);
  * Read until `is_ready` says that the bytes so far are enough, until the peer sends no
  * more, or until the buffer is full.
  *
- * Returns the number of bytes, 0 when the peer sent none; -ETIMEDOUT when `until_ms`, by
- * util_now_ms(), or the deadline passed first; -errno of read(2).
+ * Returns the number of bytes; 0 when the peer closed, or reset the connection, without
+ * having sent one; -ETIMEDOUT when `until_ms`, by util_now_ms(), or the deadline passed
+ * first; -errno of read(2).
  */
 ssize_t exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 	bool (*is_ready)(const char *buf, size_t len));

@@ -211,7 +211,7 @@ exchange(const struct options *options, const struct job *job,
 	int r;
 
 	if (len == 0)
-		return EXIT_SUCCESS; /* somebody who tried whether the port is open */
+		return EXIT_SUCCESS; /* a probe of the port */
 	if (len < 0 && len != -ETIMEDOUT) {
 		log_message("read request: %s", strerror((int)-len));
 		return EXIT_FAILURE;

@@ -89,6 +89,7 @@ struct supervisor {
 
 const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES] = {
 	[SUPERVISOR_SERVED] = "served",
+	[SUPERVISOR_PROBE] = "probe",
 	[SUPERVISOR_FAILED] = "failed",
 	[SUPERVISOR_CRASHED] = "crashed",
 	[SUPERVISOR_TIMED_OUT] = "timed_out",
@@ -243,14 +244,17 @@ examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n < 0 && errno != ECONNRESET)
+	if (n == 0 || (n < 0 && errno == ECONNRESET)) {
+		/* Bytes before the end, even before a reset, would still be there. */
+		drop(s, c, SUPERVISOR_PROBE, no_word);
+	} else if (n < 0) {
 		log_message("look at connection: %s", strerror(errno));
-	if (n <= 0)
 		drop(s, c, SUPERVISOR_FAILED, no_word);
-	else if (s->config->head_is_ready(s->peek, (size_t)n))
+	} else if (s->config->head_is_ready(s->peek, (size_t)n)) {
 		queue_connection(s, c);
-	else if (ended)
+	} else if (ended) {
 		drop(s, c, SUPERVISOR_FAILED, s->config->torn);
+	}
 }
 
 static int64_t

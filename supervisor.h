@@ -31,6 +31,7 @@ enum {
 /* How a connection ended. */
 enum supervisor_outcome {
 	SUPERVISOR_SERVED,    /* answered, whatever the status */
+	SUPERVISOR_PROBE,     /* the client closed it without having sent a byte */
 	SUPERVISOR_FAILED,    /* the client left first, or the process could not serve */
 	SUPERVISOR_CRASHED,   /* the process was killed by a signal */
 	SUPERVISOR_TIMED_OUT, /* head or answer took too long */

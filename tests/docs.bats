@@ -76,6 +76,25 @@ setup() {
     stop_all
 }
 
+# words: each on a line of its own.
+words() {
+    grep -oE '[a-z_]{5,}' | sort
+}
+
+@test "the outcomes of a connection: the program, the README, the reference and the manual have the same" {
+    ns_create
+    start_server
+    scrape | sed -nE 's/^metrics_sidecar_connections_total\{.*outcome="([a-z_]+)".*/\1/p' | sort >"$BATS_TEST_TMPDIR/outcomes"
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/outcomes")" -ge 7 ]
+    diff "$BATS_TEST_TMPDIR/outcomes" \
+        <(sed -nE 's/^\| `metrics_sidecar_connections_total` .*by how they ended: (.*) \|$/\1/p' "$ROOT/README.md" | words)
+    diff "$BATS_TEST_TMPDIR/outcomes" <(awk '/^\| outcome \|/ { inside = 1 } !/^\|/ { inside = 0 } inside' "$ROOT/docs/metrics.md" |
+        sed -nE 's/^\| `([a-z_]+)` \|.*/\1/p' | sort)
+    diff "$BATS_TEST_TMPDIR/outcomes" <(sed -n '/connections since it started, by how they ended:/,/^\.It/p' "$ROOT/metrics-sidecar.8" |
+        sed '1d; $d; s/([^)]*)//' | words)
+    stop_all
+}
+
 # anchors FILE: those of its headings, as the places where repositories are shown make them.
 anchors() {
     awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ /, ""); print }' "$1" | sed -E 's/\[([^]]*)\]\([^)]*\)/\1/g' |

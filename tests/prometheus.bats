@@ -84,9 +84,9 @@ samples() {
 
     assert_ingested openmetrics 9998
     assert_ingested text 9997
-    # Every line of the exposition became a series: those of the supervisor are six outcomes and its start.
+    # Every line of the exposition became a series: those of the supervisor are seven outcomes and its start.
     assert_equal "$(samples text)" "$("$PROGRAM" --print --path.procfs="$BATS_TEST_TMPDIR/procfs" | grep -vc '^#')"
-    assert_equal "$(samples openmetrics)" "$(($(samples text) + 7))"
+    assert_equal "$(samples openmetrics)" "$(($(samples text) + 8))"
     # Each job was told the family in its own format: only OpenMetrics has a type for facts.
     run type_of openmetrics metrics_sidecar
     assert_output '"type":"info"'

@@ -466,6 +466,43 @@ let_scan_go() {
     [ "$(outcome served)" = 1 ] # the scrape before
 }
 
+# probe HOST PORT MANNER...: connect, and send not a byte.
+probe() {
+    ns "$PEER" talk "$@" </dev/null >/dev/null 2>&1
+}
+
+@test "a connection that closes without a byte is a probe, not a failure; a torn head or silence is none" {
+    start_server --timeout=1 --web.listen-address=127.0.0.1:9999 --web.listen-address="unix:$BATS_TEST_TMPDIR/socket"
+    local i
+    for i in $(seq 50); do
+        probe 127.0.0.1 9999 half-close
+        probe 127.0.0.1 9999 reset
+        probe "$BATS_TEST_TMPDIR/socket" 0 half-close
+    done
+    wait_until 5 outcome_is probe 150
+    [ "$(outcome probe) $(outcome failed) $(outcome timed_out)" = "150 0 0" ]
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/server.err")" -eq 2 ] || fail "$(server_log)"
+    # Some bytes of a head, and then the end or a reset: that is a client that failed.
+    ns "$PEER" talk 127.0.0.1 9999 half-close <<<'GET /metrics HTTP/1.1'
+    ns "$PEER" talk 127.0.0.1 9999 reset <<<'GET /metrics HTTP/1.1'
+    wait_until 5 outcome_is failed 2
+    # Silence for as long as a head may take.
+    probe 127.0.0.1 9999
+    wait_until 5 outcome_is timed_out 1
+    [ "$(outcome probe) $(outcome failed) $(outcome timed_out)" = "150 2 1" ]
+}
+
+@test "one shot: a probe is a success, and no line of the log, also when it ends by a reset" {
+    local manner
+    for manner in half-close reset; do
+        start "$manner" ns "$PEER" inetd 9998 sh -c 'exec "$0" --inetd 2>"$1"' "$PROGRAM" "$BATS_TEST_TMPDIR/$manner.log"
+        wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/$manner.out"
+        probe 127.0.0.1 9998 "$manner"
+        wait_until 5 grep -qx 'status 0' "$BATS_TEST_TMPDIR/$manner.out"
+        [ ! -s "$BATS_TEST_TMPDIR/$manner.log" ]
+    done
+}
+
 @test "a client that reads late gets the whole answer" {
     start_server --pod-name="$(printf '%0253d' 0)"
     printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' |
