@@ -221,9 +221,9 @@ answer_request(struct answer *answer, const struct answer_facts *facts,
 		answer_reason(answer, status);
 	} else if (request->method == HTTP_OTHER) {
 		answer_reason(answer, HTTP_METHOD_NOT_ALLOWED);
-	} else if (slice_equals(request->path, "/metrics")) {
+	} else if (http_path_equals(request, "/metrics")) {
 		answer_metrics(answer, facts, request);
-	} else if (slice_equals(request->path, "/")) {
+	} else if (http_path_equals(request, "/")) {
 		answer_page(answer, facts);
 	} else {
 		answer_reason(answer, HTTP_NOT_FOUND);

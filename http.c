@@ -14,12 +14,17 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
+static bool
+is_letter(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
 /* token characters, RFC 9110 section 5.6.2 */
 static bool
 is_token_char(char c)
 {
-	return is_digit(c) || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+	return is_digit(c) || is_letter(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 static bool
@@ -174,6 +179,65 @@ skip_authority(struct slice target)
 	return target;
 }
 
+static int
+hex_value(char c)
+{
+	if (is_digit(c))
+		return c - '0';
+	if (is_letter(c) && (c | 0x20) <= 'f')
+		return (c | 0x20) - 'a' + 10;
+	return -1;
+}
+
+/* The octet of a percent-encoding, RFC 3986 section 2.1, that starts here, or -1. */
+static int
+decode_octet(struct slice s)
+{
+	int high, low;
+
+	if (s.len < 3 || s.data[0] != '%')
+		return -1;
+	high = hex_value(s.data[1]);
+	low = hex_value(s.data[2]);
+	return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+static bool
+is_well_encoded(struct slice path)
+{
+	for (; path.len > 0; path.data++, path.len--) {
+		if (path.data[0] == '%' && decode_octet(path) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* Only unreserved characters mean the same encoded (RFC 3986 section 6.2.2.2). */
+static char
+take_path_char(struct slice *rest)
+{
+	int octet = decode_octet(*rest);
+	bool decoded = octet > 0 && (is_digit((char)octet) || is_letter((char)octet) ||
+					    strchr("-._~", octet));
+	char c = decoded ? (char)octet : rest->data[0];
+
+	rest->data += decoded ? 3 : 1;
+	rest->len -= decoded ? 3 : 1;
+	return c;
+}
+
+bool
+http_path_equals(const struct http_request *request, const char *wanted)
+{
+	struct slice rest = request->path;
+
+	while (rest.len > 0 && *wanted != '\0') {
+		if (take_path_char(&rest) != *wanted++)
+			return false;
+	}
+	return rest.len == 0 && *wanted == '\0';
+}
+
 /* The path of an origin-form or absolute-form target; other forms are for other methods.
  */
 static enum http_status
@@ -189,6 +253,8 @@ parse_target(struct slice target, struct http_request *request)
 	query = memchr(path.data, '?', path.len);
 	if (query)
 		path.len = (size_t)(query - path.data);
+	if (!is_well_encoded(path))
+		return HTTP_BAD_REQUEST;
 	request->path = path;
 	return HTTP_OK;
 }

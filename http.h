@@ -2,9 +2,9 @@
 /*
  * Understand one HTTP/1.x request head, word the head of one response.
  *
- * Source: RFC 9112 (message syntax), RFC 9110 (semantics: Accept in 12.5.1, status codes
- * in 15), RFC 6750 (bearer tokens), RFC 9111 (Cache-Control). Pure: no I/O, no
- * allocation. Slices point into the caller's bytes.
+ * Source: RFC 9112 (message syntax), RFC 3986 (paths), RFC 9110 (semantics: Accept
+ * in 12.5.1, status codes in 15), RFC 6750 (bearer tokens), RFC 9111 (Cache-Control).
+ * Pure: no I/O, no allocation. Slices point into the caller's bytes.
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -16,7 +16,7 @@
 
 enum {
 	/* A head may have this many bytes, blank line included. */
-	HTTP_HEAD_MAX = 8 * 1024,
+	HTTP_HEAD_MAX = 16 * 1024,
 	/* What a reader needs room for: one byte more tells that it is too long. */
 	HTTP_HEAD_ROOM = HTTP_HEAD_MAX + 1,
 };
@@ -44,8 +44,9 @@ enum http_method {
 
 struct http_request {
 	enum http_method method;
-	bool is_1_0;         /* of HTTP/1.0, not of a later 1.x */
-	struct slice path;   /* of the request-target, without authority and query */
+	bool is_1_0; /* of HTTP/1.0, not of a later 1.x */
+	struct slice
+		path; /* of the request-target, without authority and query; encoded */
 	struct slice fields; /* the field lines, each with its line end */
 };
 
@@ -87,6 +88,12 @@ bool http_is_head(const char *buf, size_t len);
  */
 bool http_next_field(const struct http_request *request, const char *name, size_t *offset,
 	struct slice *ret_value);
+
+/*
+ * Whether the path is this one: literally, or with unreserved characters percent-encoded,
+ * which means the same.
+ */
+bool http_path_equals(const struct http_request *request, const char *wanted);
 
 /*
  * Whether the client may read to the end of the connection: its request says close (RFC

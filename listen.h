@@ -20,10 +20,11 @@ enum {
 	LISTEN_MAX = 8, /* listening sockets */
 	LISTEN_BACKLOG = 1024,
 	/*
-	 * Of each connection, in bytes: twice the longest head. The kernel doubles it,
-	 * for its own part; without a limit a peer could make it hold megabytes.
+	 * Of each connection, in bytes: the longest head and half of that, because the
+	 * window is closed before the buffer is full. The kernel doubles it, for its own
+	 * part; without a limit a peer could make it hold megabytes.
 	 */
-	LISTEN_RECEIVE_BUFFER = 16 * 1024,
+	LISTEN_RECEIVE_BUFFER = 24 * 1024,
 	/*
 	 * Room for an address as people write it: a UNIX path of 107 bytes, "unix:" in
 	 * front of it.

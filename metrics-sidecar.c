@@ -60,6 +60,9 @@ struct meter {
 	struct answer_figures figures;
 };
 
+_Static_assert((int)SUPERVISOR_PEEK_MAX >= (int)HTTP_HEAD_ROOM,
+	"the supervisor sees when a head is too long");
+
 static const char *const netns_names[] = {
 	[LISTEN_NETNS_UNKNOWN] = "unknown",
 	[LISTEN_NETNS_SAME] = "same",

@@ -26,7 +26,6 @@
 enum {
 	ACCEPT_BATCH = 64, /* before the others get their turn again */
 	EVENT_BATCH = 64,
-	PEEK_SIZE = 16 * 1024,      /* one for all; more than any head may have */
 	LISTEN_DELAY_MAX_MS = 3200, /* a port is taken within 5 s of being free */
 	ACCEPT_DELAY_MAX_MS = 800,  /* accepting goes on within 1 s of being possible */
 	WAIT_FAILED_MS = 100,
@@ -77,7 +76,7 @@ struct supervisor {
 	const struct supervisor_config *config;
 	struct hold hold;
 	struct listener listeners[LISTEN_MAX];
-	char peek[PEEK_SIZE];
+	char peek[SUPERVISOR_PEEK_MAX]; /* one for all connections */
 	struct crashes crashes;
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;

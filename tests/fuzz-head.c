@@ -8,6 +8,7 @@
 #include "util.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,50 @@ check_status(const struct attempt *a)
 		memcmp(&a->request, &untouched, sizeof(untouched)) == 0);
 }
 
+/* The path with unreserved characters decoded, written otherwise than in http.c. */
+static const char *
+decode_path(struct slice path)
+{
+	static char decoded[HTTP_HEAD_ROOM];
+	size_t len = 0;
+
+	for (size_t i = 0; i < path.len; i++) {
+		char hex[3] = "";
+		long octet = -1;
+
+		if (path.data[i] == '%') {
+			assert(path.len - i > 2 && isxdigit(path.data[i + 1]) &&
+				isxdigit(path.data[i + 2]));
+			memcpy(hex, path.data + i + 1, 2);
+			octet = strtol(hex, NULL, 16);
+		}
+		if (octet > 0 && octet < 0x80 &&
+			(isalnum((int)octet) || strchr("-._~", (int)octet))) {
+			decoded[len++] = (char)octet;
+			i += 2;
+		} else {
+			decoded[len++] = path.data[i];
+		}
+	}
+	decoded[len] = '\0';
+	return decoded;
+}
+
+static void
+check_path(const struct http_request *request)
+{
+	static char longer[HTTP_HEAD_ROOM + 1];
+	const char *decoded = decode_path(request->path);
+
+	assert(http_path_equals(request, decoded));
+	snprintf(longer, sizeof(longer), "%sx", decoded);
+	assert(!http_path_equals(request, longer));
+	longer[strlen(decoded) - 1] = '\0';
+	assert(!http_path_equals(request, longer));
+	assert(http_path_equals(request, "/metrics") ==
+		(strcmp(decoded, "/metrics") == 0));
+}
+
 static void
 check_request(const struct attempt *a)
 {
@@ -96,6 +141,7 @@ check_request(const struct attempt *a)
 	assert(path.len > 0 && path.data[0] == '/');
 	for (size_t i = 0; i < path.len; i++)
 		assert(path.data[i] > ' ' && path.data[i] < 0x7f && path.data[i] != '?');
+	check_path(&a->request);
 }
 
 /* Parse the three pieces as one head. */
@@ -239,6 +285,17 @@ check_bearer_token(const struct http_request *request)
 	assert(same_bytes(slice_trim(token), token));
 }
 
+/* Only HTTP/1.0, or a Connection field, says that the client may read to the end. */
+static void
+check_wants_close(const struct http_request *request)
+{
+	const bool wants_close = http_wants_close(request);
+
+	assert(!request->is_1_0 || wants_close);
+	assert(!wants_close || request->is_1_0 ||
+		check_fields(request, "Connection") > 0);
+}
+
 /* Field lines that nobody has parsed before are read to their end as well. */
 static void
 check_unparsed(struct slice input)
@@ -247,6 +304,7 @@ check_unparsed(struct slice input)
 
 	check_weights(&request, check_fields(&request, "Accept") > 0);
 	check_bearer_token(&request);
+	check_wants_close(&request);
 }
 
 /* A request for HEAD says so whether it is complete or not. */
@@ -329,6 +387,7 @@ check_understood(const struct attempt *whole)
 	check_fields(&whole->request, "X-Prometheus-Scrape-Timeout-Seconds");
 	check_weights(&whole->request, check_fields(&whole->request, "Accept") > 0);
 	check_bearer_token(&whole->request);
+	check_wants_close(&whole->request);
 }
 
 /* Refused once is refused for good: what comes after it changes nothing. */

@@ -235,6 +235,21 @@ absolute, IPv6      | GET http://[::1]:9999/metrics HTTP/1.1\r\nHost: [::1]:9999
 absolute, slashes   | GET http://host/metrics?u=http://echome/ HTTP/1.0\r\n\r\n | 200
 absolute, elsewhere | GET http://host/echome HTTP/1.1\r\nHost: host\r\n\r\n | 404
 elsewhere           | GET /echome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded letter      | GET /%6detrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+encoded letters     | HEAD /%6D%65%74rics?%2 HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
+encoded, absolute   | GET http://host/m%65trics HTTP/1.1\r\nHost: host\r\n\r\n | 200
+encoded slash       | GET %2fmetrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+encoded 2nd slash   | GET /%2Fmetrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded slash alone | GET /%2F HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded query mark  | GET /metrics%3Fechome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded NUL         | GET /metrics%00 HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded twice       | GET /%256detrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded, not ASCII  | GET /%edetrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+encoded, elsewhere  | GET /%65chome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
+percent, no digits  | GET /metrics% HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+percent, one digit  | GET /metrics%6 HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+percent, no hex     | GET /%6getrics HTTP/1.1\r\nHost: localhost\r\n\r\n | 400
+percent in a query  | GET /metrics?a=100% HTTP/1.1\r\nHost: localhost\r\n\r\n | 200
 markup elsewhere    | GET /<script>echome</script> HTTP/1.1\r\nHost: echome\r\n\r\n | 404|400
 slash behind        | GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
 more behind         | GET /metricsechome HTTP/1.1\r\nHost: localhost\r\n\r\n | 404
@@ -363,15 +378,15 @@ TABLE
 TLS hello           | \x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03$(repeat 503 '\xa5') | 400
 TLS hello, torn     | \x16\x03\x01\x02\x00 | 400
 TLS 1.0 hello       | \x16\x03\x00\x00\x2f\x01\x00\x00\x2b\x03\x00$(repeat 32 '\x5a') | 400
-endless target      | GET /$(repeat 8200 a) | 414
-endless query       | GET /metrics?$(repeat 8200 a) | 414
-endless method      | $(repeat 8200 A) | 400|414
-endless field       | ${GET}X: $(repeat 8200 a) | 431
-endless fields      | ${GET}$(repeat 900 'X: echome\r\n') | 431
-endless name        | ${GET}$(repeat 8200 X) | 400|431
-endless empty lines | $(repeat 5000 '\r\n') | 400|414|431
-long HEAD           | HEAD /$(repeat 8200 a) HTTP/1.1\r\nHost: x\r\n\r\n | 414
-long and elsewhere  | GET /echome HTTP/1.1\r\nHost: x\r\nX: $(repeat 9000 a)\r\n\r\n | 431
+endless target      | GET /$(repeat 16400 a) | 414
+endless query       | GET /metrics?$(repeat 16400 a) | 414
+endless method      | $(repeat 16400 A) | 400|414
+endless field       | ${GET}X: $(repeat 16400 a) | 431
+endless fields      | ${GET}$(repeat 1800 'X: echome\r\n') | 431
+endless name        | ${GET}$(repeat 16400 X) | 400|431
+endless empty lines | $(repeat 9000 '\r\n') | 400|414|431
+long HEAD           | HEAD /$(repeat 16400 a) HTTP/1.1\r\nHost: x\r\n\r\n | 414
+long and elsewhere  | GET /echome HTTP/1.1\r\nHost: x\r\nX: $(repeat 17000 a)\r\n\r\n | 431
 40 KiB of target    | GET /$(repeat 40960 a) HTTP/1.1\r\nHost: x\r\n\r\n | 414
 40 KiB of fields    | ${GET}X: $(repeat 40960 a)\r\n\r\n | 431
 TABLE
@@ -383,36 +398,52 @@ TABLE
     no_faults
 }
 
-@test "a head of exactly 8 KiB is served, one byte more is not" {
+@test "a head of exactly 16 KiB is served, one byte more is not" {
     local road size
     start_quiet_server
     for road in pipe feed server; do
         as_most_clients "$road"
-        for size in 8191 8192 8193; do
+        for size in 16383 16384 16385; do
             request "${GET}Xyz: $(repeat $((size - 49)) a)\r\n\r\n"
             [ "$(stat -c %s "$REQUEST")" -eq "$size" ]
             ask "$road" "${MANNER[@]}"
-            examine "fields, $size bytes by $road" "$((size > 8192 ? 431 : 200))"
+            examine "fields, $size bytes by $road" "$((size > 16384 ? 431 : 200))"
 
             request "GET /metrics?$(repeat $((size - 26)) a) HTTP/1.0\r\n\r\n"
             [ "$(stat -c %s "$REQUEST")" -eq "$size" ]
             ask "$road" "${MANNER[@]}"
             # The byte too many is the blank line's.
-            examine "request-line, $size bytes by $road" "$([ "$size" -gt 8192 ] && echo '414|431' || echo 200)"
+            examine "request-line, $size bytes by $road" "$([ "$size" -gt 16384 ] && echo '414|431' || echo 200)"
         done
         # The request-line alone is too long, by its line end or by more.
-        for size in 8193 8194 8195 9000; do
+        for size in 16385 16386 16387 17000; do
             request "GET /metrics?$(repeat $((size - 24)) a) HTTP/1.1\r\n" 'Host: localhost\r\n\r\n'
             ask "$road" "${MANNER[@]}"
             examine "request-line of $size bytes by $road" 414
         done
     done
     # Bytes behind the head do not count.
-    request "$GET\r\n" "$(repeat 16384 x)"
+    request "$GET\r\n" "$(repeat 32768 x)"
     for road in pipe feed server inetd; do
         as_most_clients "$road"
         ask "$road" "${MANNER[@]}"
-        examine "16 KiB behind the head by $road" 200
+        examine "32 KiB behind the head by $road" 200
+    done
+    no_faults
+}
+
+@test "a head of 16 KiB is served however its bytes are cut into segments" {
+    local piece mtu
+    start_quiet_server
+    request "${GET}Cookie: $(repeat $((16384 - 52)) c)\r\n\r\n"
+    [ "$(stat -c %s "$REQUEST")" -eq 16384 ]
+    # The supervisor only peeks, so that the buffer of the socket must hold it all, and each segment costs its own part.
+    for mtu in 65536 1500 576; do
+        ns ip link set lo mtu "$mtu"
+        for piece in 1 7 100 1000 16384; do
+            ask server "piece=$piece" whole
+            examine "segments of $piece bytes, MTU $mtu" 200
+        done
     done
     no_faults
 }

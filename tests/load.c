@@ -711,7 +711,7 @@ business_verb(char *argv[])
 enum {
 	INPUTS_MAX = 256,
 	MUTANT_MAX = 1 << 16,
-	HEAD_MAX = 8192, /* what the server reads of a head */
+	HEAD_MAX = 16384, /* what the server reads of a head */
 	MARKER_LEN = 16,
 	MARKER_SHOWN = 8, /* so much of the marker in an answer is no accident */
 	MUTATE_CLIENTS_MAX = 256,

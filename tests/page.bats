@@ -89,6 +89,13 @@ assert_same_figures() {
     [ "$(jq -r .status <<<"$output")" = "" ]
 }
 
+@test "a browser that has 12 KiB of cookies for this host sees the page" {
+    start_page
+    run browse cookies
+    assert_success
+    [ "$output" -ge 12288 ]
+}
+
 @test "a violation of the policy would be found" {
     # The same page with a script more.
     start_page

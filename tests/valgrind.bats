@@ -37,7 +37,7 @@ assert_clean() {
 @test "one request on standard input: served, refused, torn, too long" {
     local request
     for request in 'GET /metrics HTTP/1.0\r\n\r\n' 'HEAD / HTTP/1.0\r\n\r\n' 'GET /metrics HTTP/1.1\r\n' 'POST / HTTP/1.0\r\n\r\n' \
-        '\x16\x03\x01' 'GET /metrics HTTP/1.0\r\nAuthorization: Bearer x\r\n\r\n' "GET /$(printf '%09000d' 0)"; do
+        '\x16\x03\x01' 'GET /metrics HTTP/1.0\r\nAuthorization: Bearer x\r\n\r\n' "GET /$(printf '%017000d' 0)"; do
         # shellcheck disable=SC2059 # with its escapes
         printf "$request" | ns "${VALGRIND[@]}" "$PROGRAM" --inetd --source=procfs >"$BATS_TEST_TMPDIR/answer"
         grep -q '^HTTP/1.1 ' "$BATS_TEST_TMPDIR/answer"

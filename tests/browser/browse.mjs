@@ -2,6 +2,7 @@
 // Open the page of a server, which listens on a UNIX socket, with a real browser, and tell what is there.
 //
 //   figures SOCKET [nojs]                   what it shows, as JSON; fails on an error in the console or a violation of the policy
+//   cookies SOCKET                          how many bytes of cookies it sends with its request, of three that are as large as can be
 //   watch SOCKET                            the same, a line each time it changes, until SIGTERM
 //   shot SOCKET FILE WIDTH HEIGHT SCHEME [SECONDS]
 //                                           a picture of all of it, in a light or dark SCHEME, after so many seconds
@@ -40,7 +41,9 @@ const open = async (browser, socket, options) => {
 		// That nobody answers is what some tests are about; the page says so itself.
 		if (message.type() === "error" && !message.text().includes("net::ERR_")) troubles.push("console: " + message.text());
 	});
-	const answer = await page.goto(await bridge(socket));
+	const url = await bridge(socket);
+	await context.addCookies((options.cookies ?? []).map((cookie) => ({ ...cookie, url })));
+	const answer = await page.goto(url);
 	if (answer.status() !== 200) throw new Error(`status ${answer.status()}`);
 	return page;
 };
@@ -67,6 +70,12 @@ const verbs = {
 	async figures(browser, socket, nojs) {
 		const page = await open(browser, socket, { javaScriptEnabled: nojs !== "nojs" });
 		console.log(JSON.stringify(await read(page)));
+	},
+
+	async cookies(browser, socket) {
+		const cookies = ["a", "b", "c"].map((name) => ({ name, value: name.repeat(4095) }));
+		const page = await open(browser, socket, { cookies });
+		console.log(await page.evaluate(() => document.cookie.length));
 	},
 
 	async watch(browser, socket) {
