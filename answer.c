@@ -59,7 +59,7 @@ take_scrape(const struct answer_facts *facts, struct exposition_scrape *ret_scra
 			describe_error(figures->error));
 		return figures->error;
 	}
-	if (figures->report.sock_diag_error < 0)
+	if (figures->report.sock_diag_error < 0 && !facts->is_one_shot)
 		log_message_once("read sock_diag: %s: reading procfs instead",
 			describe_error(figures->report.sock_diag_error));
 	*ret_scrape = (struct exposition_scrape){

@@ -47,6 +47,7 @@ struct answer_facts {
 	void *context;
 	const char *pod_name;
 	const char *launcher;
+	bool is_one_shot; /* for one connection: what all of them would log is left out */
 	const char *netns;
 	bool names_destinations;
 	bool needs_token;

@@ -120,11 +120,21 @@ measure_shared(struct meter *meter, struct share *share, int64_t ready_ms)
 	share_close(share);
 }
 
+static bool
+is_unknown_to_kernel(int error)
+{
+	return error == -ENOSYS || error == -EOPNOTSUPP;
+}
+
+/*
+ * A process that stays says it once. Of those that are started for one connection each
+ * would: about what the kernel does not have they are silent, and --version tells it.
+ */
 static void
-log_missing_layers(const int errors[static SANDBOX_LAYERS])
+log_missing_layers(const int errors[static SANDBOX_LAYERS], bool stays)
 {
 	for (int i = 0; i < SANDBOX_LAYERS; i++) {
-		if (errors[i] < 0)
+		if (errors[i] < 0 && (stays || !is_unknown_to_kernel(errors[i])))
 			log_message_once("confine process: %s: %s",
 				sandbox_layer_names[i], strerror(-errors[i]));
 	}
@@ -146,7 +156,7 @@ confine(const struct options *options, const struct job *job)
 
 	sandbox_confine_responder(
 		options->timeout_s + 1, log_is_file() || is_file(job->out), errors);
-	log_missing_layers(errors);
+	log_missing_layers(errors, job->supervised);
 }
 
 /*
@@ -240,6 +250,7 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 		.context = meter,
 		.pod_name = options->pod_name,
 		.launcher = job->launcher,
+		.is_one_shot = job->in >= 0 && !job->supervised,
 		.netns = netns_names[netns],
 		.names_destinations = options->top_destinations > 0,
 		.needs_token = options->token_file != NULL,
@@ -421,13 +432,35 @@ print_help(const struct options *options)
 	return write_output(options, b.data, b.len) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static void
+write_layers(struct buf *b, const int errors[static SANDBOX_LAYERS])
+{
+	buf_printf(b, "sandbox:");
+	for (int i = 0; i < SANDBOX_LAYERS; i++) {
+		if (errors[i] == 0)
+			buf_printf(b, " %s", sandbox_layer_names[i]);
+	}
+	buf_printf(b, "\n");
+	for (int i = 0; i < SANDBOX_LAYERS; i++) {
+		if (errors[i] < 0)
+			buf_printf(b, "not available: %s (%s)\n", sandbox_layer_names[i],
+				strerror(-errors[i]));
+	}
+}
+
+/* The process confines itself to find out which layers it can have, and has to exit. */
 static int
 print_version(const struct options *options)
 {
-	static const char version[] = "metrics-sidecar " VERSION "\n";
+	char data[512];
+	struct buf b = buf_over(data, sizeof(data));
+	int errors[SANDBOX_LAYERS];
 
-	return write_output(options, version, sizeof(version) - 1) < 0 ? EXIT_FAILURE
-	                                                               : EXIT_SUCCESS;
+	sandbox_init();
+	sandbox_confine_responder(options->timeout_s + 1, true, errors);
+	buf_printf(&b, "metrics-sidecar " VERSION "\n");
+	write_layers(&b, errors);
+	return write_output(options, b.data, b.len) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /*
@@ -506,7 +539,7 @@ prepare_to_supervise(struct listen_found *found, struct share *share)
 		listen_create(&found->sockets[i]);
 	sandbox_init();
 	sandbox_confine_server(errors);
-	log_missing_layers(errors);
+	log_missing_layers(errors, true);
 }
 
 /*
@@ -624,7 +657,7 @@ run(const struct options *options)
 	if (options->mode == OPTIONS_MODE_HELP)
 		return print_help(options);
 	if (options->mode == OPTIONS_MODE_VERSION)
-		return print_version(options);
+		_exit(print_version(options));
 	r = find_job(options, &job);
 	if (r < 0)
 		log_message("take passed sockets: %s", strerror(-r));

@@ -15,8 +15,9 @@ teardown() {
 @test "--version names the version that metrics_sidecar_info has" {
     run "$PROGRAM" --version
     assert_success
-    assert_output --regexp '^metrics-sidecar [0-9]+\.[0-9]+\.[0-9]+$'
-    local version=${output#metrics-sidecar }
+    assert_line --index 0 --regexp '^metrics-sidecar [0-9]+\.[0-9]+\.[0-9]+$'
+    assert_line --index 1 --regexp '^sandbox:( [a-z_]+)*$'
+    local version=${lines[0]#metrics-sidecar }
     run "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
     assert_line --partial "version=\"$version\""
 }

@@ -203,6 +203,60 @@ documented_calls() {
     done
 }
 
+# without CALL ERRNO COMMAND...: run it where that call fails so, as on a kernel that does not have it.
+without() {
+    strace -f -qq -o /dev/null -e trace="$1" -e signal=none -e inject="$1:error=$2" "${@:3}"
+}
+
+@test "--version tells the layers, and which of them are not available" {
+    run "$PROGRAM" --version
+    assert_line --index 1 'sandbox: no_new_privs rlimits capabilities landlock seccomp'
+    [ "${#lines[@]}" -eq 2 ]
+    local build
+    for build in "$PROGRAM" "$STATIC_PROGRAM"; do
+        run without landlock_create_ruleset ENOSYS "$build" --version
+        assert_success
+        assert_line --index 0 "$("$build" --version | head -n 1)"
+        assert_line --index 1 'sandbox: no_new_privs rlimits capabilities seccomp'
+        assert_line --index 2 'not available: landlock (Function not implemented)'
+    done
+}
+
+# one_shot_log COMMAND...: answer one request on standard input, and print what is logged.
+one_shot_log() {
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' | "$@" --inetd --path.procfs="$FIXTURES/idle" 2>&1 >"$BATS_TEST_TMPDIR/answer"
+    grep -q ^port_used "$BATS_TEST_TMPDIR/answer"
+}
+
+@test "one shot: no line for a layer that the kernel does not have, one for a layer that is refused" {
+    local call error
+    for error in ENOSYS EOPNOTSUPP; do
+        for call in landlock_create_ruleset seccomp prlimit64; do
+            run one_shot_log without "$call" "$error" "$PROGRAM"
+            assert_success
+            assert_output ""
+        done
+    done
+    run one_shot_log without landlock_create_ruleset EPERM "$PROGRAM"
+    assert_output 'metrics-sidecar: confine process: landlock: Operation not permitted'
+    # By the service manager, for each connection.
+    start launcher ns strace -D -f -qq -o /dev/null -e trace=landlock_create_ruleset -e signal=none \
+        -e inject=landlock_create_ruleset:error=ENOSYS systemd-socket-activate -a -l 127.0.0.1:9999 "$PROGRAM"
+    wait_until 5 ns_listens 9999
+    serves
+    serves
+    refute grep -q confine "$BATS_TEST_TMPDIR/launcher.err"
+}
+
+@test "one shot: no line for sock_diag that the kernel refuses, the figures say their source" {
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' >"$BATS_TEST_TMPDIR/request"
+    run ns sh -c '"$1" refuse EPROTONOSUPPORT "$2" --inetd <"$3" 2>&1 >"$4"' sh "$PEER" "$PROGRAM" "$BATS_TEST_TMPDIR/request" \
+        "$BATS_TEST_TMPDIR/answer"
+    assert_success
+    assert_output ""
+    grep -q '^metrics_sidecar_info{.*source="procfs",launcher="inetd"' "$BATS_TEST_TMPDIR/answer"
+}
+
 @test "an answer that goes to a file can be written" {
     printf 'GET /metrics HTTP/1.0\r\n\r\n' | "$PROGRAM" --inetd >"$BATS_TEST_TMPDIR/answer"
     grep -q ^port_used "$BATS_TEST_TMPDIR/answer"

@@ -167,7 +167,7 @@ UNITS=(metrics-sidecar.socket metrics-sidecar@1.service metrics-sidecar-supervis
     run cat "$BATS_FILE_TMPDIR/deb.log"
     refute_output --regexp '^[EW]: '
     run machine dpkg-query -W -f '${Version}' metrics-sidecar
-    assert_output "$("$PROGRAM" --version | cut -d ' ' -f 2)"
+    assert_output "$("$PROGRAM" --version | sed -n '1s/.* //p')"
     run machine metrics-sidecar --version
     assert_output "$("$PROGRAM" --version)"
 }
