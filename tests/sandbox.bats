@@ -224,8 +224,10 @@ without() {
 
 # one_shot_log COMMAND...: answer one request on standard input, and print what is logged.
 one_shot_log() {
-    printf 'GET /metrics HTTP/1.0\r\n\r\n' | "$@" --inetd --path.procfs="$FIXTURES/idle" 2>&1 >"$BATS_TEST_TMPDIR/answer"
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' |
+        "$@" --inetd --path.procfs="$FIXTURES/idle" >"$BATS_TEST_TMPDIR/answer" 2>"$BATS_TEST_TMPDIR/err"
     grep -q ^port_used "$BATS_TEST_TMPDIR/answer"
+    cat "$BATS_TEST_TMPDIR/err"
 }
 
 @test "one shot: no line for a layer that the kernel does not have, one for a layer that is refused" {
