@@ -11,28 +11,10 @@ enum {
 	FILE_MAX = TOKEN_MAX + 64,
 };
 
-static bool
-is_space(char c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static struct slice
-trim(struct slice s)
-{
-	while (s.len > 0 && is_space(s.data[0])) {
-		s.data++;
-		s.len--;
-	}
-	while (s.len > 0 && is_space(s.data[s.len - 1]))
-		s.len--;
-	return s;
-}
-
 int
 token_parse(struct slice content, struct token *ret_token)
 {
-	struct slice s = trim(content);
+	struct slice s = slice_strip(content);
 
 	if (s.len == 0)
 		return -ENODATA;

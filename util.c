@@ -79,6 +79,24 @@ slice_trim(struct slice s)
 	return s;
 }
 
+static bool
+is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+struct slice
+slice_strip(struct slice s)
+{
+	while (s.len > 0 && is_space(s.data[0])) {
+		s.data++;
+		s.len--;
+	}
+	while (s.len > 0 && is_space(s.data[s.len - 1]))
+		s.len--;
+	return s;
+}
+
 int
 util_parse_number(struct slice s, uint64_t min, uint64_t max, uint64_t *ret_number)
 {

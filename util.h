@@ -49,6 +49,9 @@ bool slice_equals_nocase(struct slice s, const char *string);
 /* The slice without spaces and tabs at both ends. No I/O. */
 struct slice slice_trim(struct slice s);
 
+/* The slice without any white space at both ends, newlines included. No I/O. */
+struct slice slice_strip(struct slice s);
+
 /*
  * Read the whole slice as a decimal number without sign, at least min, at most max.
  *
