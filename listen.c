@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,7 +30,7 @@ parse_unix_path(struct slice path, struct listen_address *ret_address)
 	memcpy(sun.sun_path, path.data, path.len);
 	*ret_address = (struct listen_address){ .len = sizeof(sun) };
 	memcpy(&ret_address->storage, &sun, sizeof(sun));
-	return 0;
+	return 1;
 }
 
 static void
@@ -58,38 +59,72 @@ set_ipv4(struct listen_address *address, struct in_addr host, uint16_t port)
 	memcpy(&address->storage, &sin, sizeof(sin));
 }
 
-/* The host without its port: nothing, an IPv4 address, or an IPv6 address in brackets. */
+/*
+ * What brackets hold that is no IPv4 address. bind(2) wants the interface of a link-local
+ * address, and of no other. Returns 1 or -EINVAL.
+ */
 static int
-set_host(struct slice host, uint16_t port, struct listen_address *address)
+parse_ipv6(struct slice host, uint16_t port, struct listen_address *ret_address)
 {
-	char text[INET6_ADDRSTRLEN];
-	struct in6_addr in6 = IN6ADDR_ANY_INIT;
+	const char *percent = memchr(host.data, '%', host.len);
+	size_t len = percent ? (size_t)(percent - host.data) : host.len;
+	size_t zone_len = percent ? host.len - len - 1 : 0;
+	char text[INET6_ADDRSTRLEN] = "";
+	struct in6_addr in6;
+	struct in_addr in;
+
+	if (len < sizeof(text))
+		memcpy(text, host.data, len);
+	if (inet_pton(AF_INET6, text, &in6) != 1 ||
+		IN6_IS_ADDR_LINKLOCAL(&in6) != (zone_len > 0) ||
+		(percent && zone_len == 0) || zone_len >= sizeof(ret_address->zone))
+		return -EINVAL;
+	memcpy(&in, &in6.s6_addr[12], sizeof(in));
+	if (IN6_IS_ADDR_V4MAPPED(&in6))
+		set_ipv4(ret_address, in, port);
+	else
+		set_ipv6(ret_address, &in6, port);
+	if (percent)
+		memcpy(ret_address->zone, percent + 1, zone_len);
+	return 1;
+}
+
+static int
+parse_host(struct slice host, uint16_t port, struct listen_address *ret_addresses)
+{
+	const struct in_addr loopback = { htonl(INADDR_LOOPBACK) };
+	char text[INET_ADDRSTRLEN] = "";
 	struct in_addr in;
 	bool brackets =
 		host.len >= 2 && host.data[0] == '[' && host.data[host.len - 1] == ']';
 
-	address->any_host = host.len == 0;
+	if (host.len == 0) {
+		set_ipv6(ret_addresses, &in6addr_any, port);
+		ret_addresses->any_host = true;
+		return 1;
+	}
 	if (brackets)
 		host = (struct slice){ host.data + 1, host.len - 2 };
-	if (host.len >= sizeof(text))
-		return -EINVAL;
-	memcpy(text, host.data, host.len);
-	text[host.len] = '\0';
-	if (address->any_host || (brackets && inet_pton(AF_INET6, text, &in6) == 1)) {
-		set_ipv6(address, &in6, port);
-		return 0;
+	if (slice_equals_nocase(host, "localhost")) {
+		set_ipv4(&ret_addresses[0], loopback, port);
+		set_ipv6(&ret_addresses[1], &in6addr_loopback, port);
+		return 2;
 	}
-	if (brackets || inet_pton(AF_INET, text, &in) != 1)
-		return -EINVAL;
-	set_ipv4(address, in, port);
-	return 0;
+	if (host.len < sizeof(text))
+		memcpy(text, host.data, host.len);
+	if (inet_pton(AF_INET, text, &in) == 1) {
+		set_ipv4(ret_addresses, in, port);
+		return 1;
+	}
+	return brackets ? parse_ipv6(host, port, ret_addresses) : -EINVAL;
 }
 
 int
-listen_parse_address(struct slice text, struct listen_address *ret_address)
+listen_parse_address(
+	struct slice text, struct listen_address ret_addresses[static LISTEN_PARSED_MAX])
 {
 	const size_t prefix = sizeof(unix_prefix) - 1;
-	struct listen_address address = { 0 };
+	struct listen_address addresses[LISTEN_PARSED_MAX] = { 0 };
 	struct slice port_text;
 	uint64_t port;
 	size_t host;
@@ -98,7 +133,7 @@ listen_parse_address(struct slice text, struct listen_address *ret_address)
 	if (text.len > prefix && memcmp(text.data, unix_prefix, prefix) == 0)
 		return parse_unix_path(
 			(struct slice){ text.data + prefix, text.len - prefix },
-			ret_address);
+			ret_addresses);
 	for (host = text.len; host > 0 && text.data[host - 1] != ':'; host--)
 		;
 	if (host == 0)
@@ -106,10 +141,74 @@ listen_parse_address(struct slice text, struct listen_address *ret_address)
 	port_text = (struct slice){ text.data + host, text.len - host };
 	if (util_parse_number(port_text, 1, UINT16_MAX, &port) < 0)
 		return -EINVAL;
-	r = set_host((struct slice){ text.data, host - 1 }, (uint16_t)port, &address);
-	if (r == 0)
-		*ret_address = address;
+	r = parse_host((struct slice){ text.data, host - 1 }, (uint16_t)port, addresses);
+	for (int i = 0; i < r; i++)
+		ret_addresses[i] = addresses[i];
 	return r;
+}
+
+/* Whether it is 0.0.0.0 or [::]. */
+static bool
+is_wildcard(const struct listen_address *address)
+{
+	struct sockaddr_in6 sin6;
+	struct sockaddr_in sin;
+
+	memcpy(&sin6, &address->storage, sizeof(sin6));
+	memcpy(&sin, &address->storage, sizeof(sin));
+	if (address->storage.ss_family == AF_INET6)
+		return IN6_IS_ADDR_UNSPECIFIED(&sin6.sin6_addr);
+	return address->storage.ss_family == AF_INET &&
+	       sin.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* Whether whoever listens on a has all that comes to b, so that bind(2) refuses b. */
+static bool
+includes(const struct listen_address *a, const struct listen_address *b)
+{
+	if (memcmp(&a->storage, &b->storage, sizeof(a->storage)) == 0 &&
+		strcmp(a->zone, b->zone) == 0)
+		return a->any_host || !b->any_host;
+	return listen_port(a) == listen_port(b) && is_wildcard(a) &&
+	       (a->any_host || a->storage.ss_family == b->storage.ss_family);
+}
+
+static bool
+has_ipv4(const struct listen_address *addresses, size_t count, uint16_t port)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (addresses[i].storage.ss_family == AF_INET &&
+			listen_port(&addresses[i]) == port)
+			return true;
+	}
+	return false;
+}
+
+size_t
+listen_merge_addresses(struct listen_address *addresses, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct listen_address address = addresses[i];
+		size_t others = 0, j;
+
+		for (j = 0; j < kept && !includes(&addresses[j], &address); j++)
+			;
+		if (j < kept)
+			continue;
+		for (j = 0; j < kept; j++) {
+			if (!includes(&address, &addresses[j]))
+				addresses[others++] = addresses[j];
+		}
+		addresses[others] = address;
+		kept = others + 1;
+	}
+	for (size_t i = 0; i < kept; i++)
+		addresses[i].only_ipv6 =
+			addresses[i].storage.ss_family == AF_INET6 &&
+			has_ipv4(addresses, kept, listen_port(&addresses[i]));
+	return kept;
 }
 
 uint16_t
@@ -142,7 +241,8 @@ listen_format_address(const struct listen_address *address, char *buf, size_t si
 		snprintf(buf, size, ":%u", listen_port(address));
 	} else if (address->storage.ss_family == AF_INET6) {
 		inet_ntop(AF_INET6, &sin6.sin6_addr, host, sizeof(host));
-		snprintf(buf, size, "[%s]:%u", host, listen_port(address));
+		snprintf(buf, size, "[%s%s%s]:%u", host, address->zone[0] ? "%" : "",
+			address->zone, listen_port(address));
 	} else {
 		inet_ntop(AF_INET, &sin.sin_addr, host, sizeof(host));
 		snprintf(buf, size, "%s:%u", host, listen_port(address));
@@ -255,14 +355,15 @@ sort_passed(int count, struct listen_found *found)
 	for (int fd = MANAGER_FIRST_FD; fd < MANAGER_FIRST_FD + count; fd++) {
 		if (found->count < LISTEN_MAX && is_stream_socket(fd) && is_listening(fd))
 			add_listening(found, fd);
+		else
+			close(fd);
 	}
 	if (found->count == 0)
 		return -ENOTSOCK;
 	if (found->count < (size_t)count)
-		log_message("take passed sockets: %d are not listening stream sockets, "
-			    "or more than "
-			    "%d: ignored",
-			count - (int)found->count, LISTEN_MAX);
+		log_message("take passed sockets: %d of %d are not listening stream "
+			    "sockets, or more than %d: closed",
+			count - (int)found->count, count, LISTEN_MAX);
 	return 0;
 }
 
@@ -314,9 +415,9 @@ remove_stale(const struct listen_address *address)
 }
 
 static int
-create_once(int family)
+create_once(int family, int only_ipv6)
 {
-	const int on = 1, off = 0;
+	const int on = 1;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
@@ -324,12 +425,22 @@ create_once(int family)
 	/* TIME_WAIT left by a predecessor must not keep its port from us. */
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_ipv6, sizeof(only_ipv6));
 	bound_receive_buffer(fd);
 	return fd;
 }
 
-/* No IPv6 here: not in the kernel, or switched off. */
+/*
+ * [::] that was asked to serve IPv4 as well can do so where there is no IPv6: not in the
+ * kernel, or switched off.
+ */
+static bool
+can_fall_back(const struct listen_address *address)
+{
+	return address->storage.ss_family == AF_INET6 && is_wildcard(address) &&
+	       !address->only_ipv6;
+}
+
 static void
 fall_back_to_ipv4(struct listen_address *address)
 {
@@ -344,11 +455,10 @@ listen_create(struct listen_socket *socket)
 
 	if (socket->fd >= 0)
 		return 0;
-	fd = create_once(address->storage.ss_family);
-	if (fd == -EAFNOSUPPORT && address->any_host &&
-		address->storage.ss_family == AF_INET6) {
+	fd = create_once(address->storage.ss_family, address->only_ipv6);
+	if (fd == -EAFNOSUPPORT && can_fall_back(address)) {
 		fall_back_to_ipv4(address);
-		fd = create_once(AF_INET);
+		fd = create_once(AF_INET, 0);
 	}
 	if (fd < 0)
 		return fd;
@@ -369,14 +479,43 @@ is_bound(int fd)
 	return listen_port(&bound) > 0;
 }
 
+/*
+ * Look the interface up at each try: it may come later, or come again with another
+ * number. Not if_nametoindex(3), which opens a socket that the filter of calls does not
+ * allow.
+ */
 static int
-bind_and_listen(const struct listen_socket *socket)
+resolve_zone(int fd, struct listen_address *address)
 {
-	const struct listen_address *address = &socket->address;
+	const struct slice zone = { address->zone, strlen(address->zone) };
+	struct ifreq request = { 0 };
+	struct sockaddr_in6 sin6;
+	uint64_t number;
+
+	memcpy(request.ifr_name, address->zone, sizeof(address->zone));
+	if (util_parse_number(zone, 1, UINT32_MAX, &number) < 0) {
+		if (ioctl(fd, SIOCGIFINDEX, &request) < 0)
+			return -errno;
+		number = (uint64_t)request.ifr_ifindex;
+	}
+	memcpy(&sin6, &address->storage, sizeof(sin6));
+	sin6.sin6_scope_id = (uint32_t)number;
+	memcpy(&address->storage, &sin6, sizeof(sin6));
+	return 0;
+}
+
+static int
+bind_and_listen(struct listen_socket *socket)
+{
+	struct listen_address *address = &socket->address;
+	int r;
 
 	if (is_listening(socket->fd))
 		return 0;
 	if (!is_bound(socket->fd)) {
+		r = address->zone[0] ? resolve_zone(socket->fd, address) : 0;
+		if (r < 0)
+			return r;
 		remove_stale(address);
 		if (bind(socket->fd, (const struct sockaddr *)&address->storage,
 			    address->len) < 0)
@@ -393,8 +532,7 @@ listen_open(struct listen_socket *socket)
 
 	if (r == 0)
 		r = bind_and_listen(socket);
-	if (r != -EADDRNOTAVAIL || !socket->address.any_host ||
-		socket->address.storage.ss_family != AF_INET6)
+	if (r != -EADDRNOTAVAIL || !can_fall_back(&socket->address))
 		return r;
 	close(socket->fd);
 	socket->fd = -1;

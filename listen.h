@@ -4,20 +4,23 @@
  * open.
  *
  * Source: sd_listen_fds(3), inetd(8), xinetd.conf(5), socket(7) (SO_ACCEPTCONN), unix(7),
- * ipv6(7) (IPV6_V6ONLY); Linux net/core/sock.c (SO_NETNS_COOKIE).
+ * ipv6(7) (IPV6_V6ONLY, sin6_scope_id), netdevice(7) (SIOCGIFINDEX); Linux
+ * net/core/sock.c (SO_NETNS_COOKIE).
  */
 #ifndef LISTEN_H
 #define LISTEN_H
 
 #include "util.h"
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 enum {
-	LISTEN_MAX = 8, /* listening sockets */
+	LISTEN_MAX = 64,       /* listening sockets */
+	LISTEN_PARSED_MAX = 2, /* of one text: "localhost" is IPv4 and IPv6 */
 	LISTEN_BACKLOG = 1024,
 	/*
 	 * Of each connection, in bytes: the longest head and half of that, because the
@@ -36,7 +39,9 @@ enum {
 struct listen_address {
 	struct sockaddr_storage storage;
 	socklen_t len;
-	bool any_host; /* [::] was not asked for: fall back to 0.0.0.0 */
+	char zone[IF_NAMESIZE]; /* the interface of a link-local address, or empty */
+	bool any_host;          /* written without a host */
+	bool only_ipv6;         /* [::] beside IPv4 addresses with the same port */
 };
 
 struct listen_socket {
@@ -61,12 +66,25 @@ struct listen_found {
 };
 
 /*
- * Parse "[HOST]:PORT", "HOST" a numeric IPv4 address or an IPv6 address in brackets, none
- * for all addresses; or "unix:/path". PORT is 1 to 65535. No I/O.
+ * Parse "[HOST]:PORT" as net.Listen() of Go does, but for names that need a resolver:
+ * HOST is an IPv4 address, in brackets or not, an IPv6 address in brackets, which is
+ * followed by "%ZONE" if and only if it is link-local, "localhost" (127.0.0.1 and [::1]),
+ * or none for all addresses. An IPv4-mapped address is the IPv4 address. Or parse
+ * "unix:/path". PORT is 1 to 65535. No I/O.
  *
- * Returns 0 or -EINVAL.
+ * Returns how many addresses that are, 1 or 2, or -EINVAL.
  */
-int listen_parse_address(struct slice text, struct listen_address *ret_address);
+int listen_parse_address(
+	struct slice text, struct listen_address ret_addresses[static LISTEN_PARSED_MAX]);
+
+/*
+ * Make addresses that can be listened on together of those that were asked for: drop what
+ * another one includes, and let [::] leave IPv4 to the IPv4 addresses with its port. No
+ * I/O.
+ *
+ * Returns how many are left, in front.
+ */
+size_t listen_merge_addresses(struct listen_address *addresses, size_t count);
 
 /* The address as a person writes it, cut to size. No I/O. */
 void listen_format_address(const struct listen_address *address, char *buf, size_t size);
@@ -78,8 +96,8 @@ uint16_t listen_port(const struct listen_address *address);
  * Look at what this process was started with; the sockets found become close-on-exec.
  *
  * Returns 0 and fills *ret_found, or -errno when sockets were passed and none of them can
- * be served
- * (-ENOTSOCK: none is a stream socket). Logs a passed descriptor that it leaves alone.
+ * be served (-ENOTSOCK: none is a stream socket). Closes a passed descriptor that is none
+ * or for which there is no room, and logs how many these were.
  */
 int listen_find(struct listen_found *ret_found);
 
@@ -95,7 +113,7 @@ int listen_create(struct listen_socket *socket);
  * Bind it and listen, making it first if need be. A UNIX path that nobody answers on is
  * removed before. Does nothing where it listens already.
  *
- * Returns 0, or -errno (-EADDRINUSE: taken, try again later).
+ * Returns 0, or -errno: try again later.
  */
 int listen_open(struct listen_socket *socket);
 

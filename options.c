@@ -41,6 +41,20 @@ slice_of(const char *string)
 	return (struct slice){ string, strlen(string) };
 }
 
+/*
+ * Cut white space off both ends, in place: a value that a manifest takes from a file ends
+ * in a newline. Arguments and environment are ours to write to.
+ */
+static const char *
+strip(char *value)
+{
+	struct slice s = slice_strip(slice_of(value));
+	char *start = value + (s.data - value);
+
+	start[s.len] = '\0';
+	return start;
+}
+
 static int
 take_number(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
@@ -131,30 +145,67 @@ take_source(struct options *options, const struct spec *spec, const char *value,
 	return -EINVAL;
 }
 
-/* One address, or several with commas between them; all of them or none. */
+/* Take the next of several values with commas between them, until none is left. */
+static bool
+next_value(const char **values, struct slice *ret_value)
+{
+	size_t len;
+
+	if (!*values)
+		return false;
+	len = strcspn(*values, ",");
+	*ret_value = slice_strip((struct slice){ *values, len });
+	*values = (*values)[len] == ',' ? *values + len + 1 : NULL;
+	return true;
+}
+
+/* One address, or several; all of them or none. */
 static int
 take_addresses(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
+	struct listen_address parsed[LISTEN_PARSED_MAX];
 	size_t count = options->address_count;
+	struct slice text;
 
 	(void)spec;
-	for (const char *end; value; value = *end == ',' ? end + 1 : NULL) {
-		end = value + strcspn(value, ",");
-		if (count == LISTEN_MAX) {
+	while (next_value(&value, &text)) {
+		int n = listen_parse_address(text, parsed);
+
+		if (n < 0) {
+			buf_printf(reason,
+				"not [HOST]:PORT (IPv4, [IPv6], [fe80::1%%eth0] or "
+				"localhost; 1 to 65535) nor unix:/path");
+			return -EINVAL;
+		}
+		if (count + (size_t)n > LISTEN_MAX) {
 			buf_printf(reason, "more than %d addresses", LISTEN_MAX);
 			return -EINVAL;
 		}
-		if (listen_parse_address((struct slice){ value, (size_t)(end - value) },
-			    &options->addresses[count++]) < 0) {
-			buf_printf(reason,
-				"not [HOST]:PORT with a numeric host and a port from "
-				"1 to 65535, nor unix:/path");
-			return -EINVAL;
-		}
+		for (int i = 0; i < n; i++)
+			options->addresses[count++] = parsed[i];
 	}
 	options->address_count = count;
 	return 0;
+}
+
+/* The first port that bad addresses name, or the one for no address. */
+static unsigned
+find_port(const struct options *options, const char *value)
+{
+	struct slice text, port;
+	uint64_t number;
+
+	while (next_value(&value, &text)) {
+		const char *colon =
+			text.len > 0 ? memrchr(text.data, ':', text.len) : NULL;
+
+		port.data = colon ? colon + 1 : text.data;
+		port.len = (size_t)(text.data + text.len - port.data);
+		if (util_parse_number(port, 1, UINT16_MAX, &number) == 0)
+			return (unsigned)number;
+	}
+	return options->port;
 }
 
 /* clang-format off */
@@ -162,10 +213,11 @@ take_addresses(struct options *options, const struct spec *spec, const char *val
 #define MODE(mode) .take = take_mode, .max = OPTIONS_MODE_##mode
 
 static const struct spec specs[] = {
+	/* Before the addresses: bad ones that name no port leave this one. */
+	{ .variable = "METRICS_SIDECAR_PORT", NUMBER(port), .min = 1, .max = 65535 },
 	{ "web.listen-address", "ADDRESS", "METRICS_SIDECAR_LISTEN_ADDRESS",
 	  .take = take_addresses,
 	  .help = "[HOST]:PORT, unix:/path; repeatable (:9999)" },
-	{ .variable = "METRICS_SIDECAR_PORT", NUMBER(port), .min = 1, .max = 65535 },
 	{ "pod-name", "NAME", "POD_NAME", .take = take_pod_name,
 	  .help = "label of every sample (host name)" },
 	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", .take = take_procfs,
@@ -220,19 +272,44 @@ set_defaults(struct options *options)
 	gethostname(options->pod_name, sizeof(options->pod_name) - 1);
 }
 
-/* An empty variable is as good as none, but for the one that must not let everyone in. */
+/* Listen on localhost alone: a mistake in an address must not open all addresses. */
 static void
-take_environment(struct options *options)
+use_localhost(struct options *options, const char *value, char *text, size_t size)
+{
+	snprintf(text, size, "localhost:%u", find_port(options, value));
+	options->address_count =
+		(size_t)listen_parse_address(slice_of(text), options->addresses);
+}
+
+static void
+use_instead(struct options *options, const struct spec *spec, const char *value,
+	const char *reason)
+{
+	char used[sizeof("localhost:65535")] = "default";
+
+	if (spec->take == take_addresses)
+		use_localhost(options, value, used, sizeof(used));
+	log_message("use %s=%.64s: %s: %s used", spec->variable, value, reason, used);
+}
+
+/*
+ * Take the variables of the options that were not given. An empty one is as good as none,
+ * but for the one that must not let everyone in.
+ */
+static void
+take_environment(struct options *options, const bool given[static SPECS])
 {
 	for (int i = 0; i < SPECS; i++) {
-		const char *value = specs[i].variable ? getenv(specs[i].variable) : NULL;
+		char *variable = specs[i].variable ? getenv(specs[i].variable) : NULL;
+		const char *value = variable ? strip(variable) : "";
 		char text[REASON_SIZE] = "";
 		struct buf reason = buf_over(text, sizeof(text));
 
-		if (value && (value[0] != '\0' || specs[i].take == take_token_file) &&
-			specs[i].take(options, &specs[i], value, &reason) < 0)
-			log_message("use %s=%.64s: %s: default used", specs[i].variable,
-				value, text);
+		if (!variable || given[i] ||
+			(value[0] == '\0' && specs[i].take != take_token_file))
+			continue;
+		if (specs[i].take(options, &specs[i], value, &reason) < 0)
+			use_instead(options, &specs[i], value, text);
 	}
 }
 
@@ -280,7 +357,8 @@ describe_unknown(int result, char *argv[], struct buf *message)
 }
 
 static int
-take_arguments(struct options *options, int argc, char *argv[], struct buf *message)
+take_arguments(struct options *options, int argc, char *argv[],
+	bool ret_given[static SPECS], struct buf *message)
 {
 	struct option long_options[SPECS + 1];
 	int i;
@@ -292,8 +370,10 @@ take_arguments(struct options *options, int argc, char *argv[], struct buf *mess
 			describe_unknown(i, argv, message);
 			return -EINVAL;
 		}
-		if (take_option(options, &specs[i], optarg, message) < 0)
+		if (take_option(options, &specs[i], optarg ? strip(optarg) : NULL,
+			    message) < 0)
 			return -EINVAL;
+		ret_given[i] = true;
 	}
 	if (optind < argc) {
 		buf_printf(message, "use %.64s: no argument expected", argv[optind]);
@@ -304,12 +384,8 @@ take_arguments(struct options *options, int argc, char *argv[], struct buf *mess
 
 /* A bad option is an error, a bad variable is not. Returns 0 or -EINVAL. */
 static int
-settle_source(struct options *options, enum ports_source variable, struct buf *message)
+settle_source(struct options *options, bool is_option, struct buf *message)
 {
-	bool is_option = options->source != PORTS_SOURCES;
-
-	if (!is_option)
-		options->source = variable;
 	/* Another procfs may be another namespace's; netlink always asks about ours. */
 	if (strcmp(options->procfs, DEFAULT_PROCFS) == 0)
 		return 0;
@@ -329,35 +405,32 @@ settle_source(struct options *options, enum ports_source variable, struct buf *m
 	return 0;
 }
 
-/* Addresses add up, but those of the arguments replace those of the environment. */
 static void
-settle_addresses(struct options *options, const struct options *environment)
+settle_addresses(struct options *options)
 {
 	char address[sizeof(":65535")];
 
-	if (options->address_count > 0)
-		return;
-	memcpy(options->addresses, environment->addresses, sizeof(options->addresses));
-	options->address_count = environment->address_count;
-	if (options->address_count > 0)
-		return;
-	snprintf(address, sizeof(address), ":%u", options->port);
-	listen_parse_address(slice_of(address), &options->addresses[0]);
-	options->address_count = 1;
+	if (options->address_count == 0) {
+		snprintf(address, sizeof(address), ":%u", options->port);
+		options->address_count = (size_t)listen_parse_address(
+			slice_of(address), options->addresses);
+	}
+	options->address_count =
+		listen_merge_addresses(options->addresses, options->address_count);
 }
 
 int
 options_parse(struct options *ret_options, int argc, char *argv[], struct buf *message)
 {
-	struct options options, environment;
+	bool given[SPECS] = { false }, is_option;
+	struct options options;
 
 	set_defaults(&options);
-	take_environment(&options);
-	environment = options;
-	options.address_count = 0;
-	options.source = PORTS_SOURCES; /* none yet */
-	if (take_arguments(&options, argc, argv, message) < 0 ||
-		settle_source(&options, environment.source, message) < 0)
+	if (take_arguments(&options, argc, argv, given, message) < 0)
+		return -EINVAL;
+	is_option = options.source != PORTS_SOURCE_AUTO;
+	take_environment(&options, given);
+	if (settle_source(&options, is_option, message) < 0)
 		return -EINVAL;
 	if (options.watches && options.mode != OPTIONS_MODE_REPORT) {
 		buf_printf(message, "use --watch: only with --report");
@@ -366,7 +439,7 @@ options_parse(struct options *ret_options, int argc, char *argv[], struct buf *m
 	if (options.top_destinations == UINT_MAX)
 		options.top_destinations =
 			options.mode == OPTIONS_MODE_REPORT ? REPORT_TOP_DESTINATIONS : 0;
-	settle_addresses(&options, &environment);
+	settle_addresses(&options);
 	*ret_options = options;
 	return 0;
 }

@@ -32,7 +32,7 @@ enum options_mode {
 struct options {
 	enum options_mode mode;
 	struct listen_address addresses[LISTEN_MAX];
-	size_t address_count; /* at least one */
+	size_t address_count; /* at least one; none includes another */
 	unsigned port;        /* of the address that is used when none was given */
 	char pod_name[OPTIONS_POD_NAME_MAX + 1];
 	const char *procfs;
@@ -47,9 +47,10 @@ struct options {
 };
 
 /*
- * Fill *ret_options from defaults, environment and arguments, the later ones winning. A
- * bad environment value is logged, and its default used. ret_options points into argv and
- * the environment afterwards.
+ * Fill *ret_options from defaults, environment and arguments, the later ones winning.
+ * White space around a value is cut off. A bad environment value is logged, and its
+ * default used; for addresses, localhost alone. ret_options points into argv and the
+ * environment afterwards, which are written to.
  *
  * Returns 0; or -EINVAL for a bad option, with what is wrong appended to message.
  */

@@ -148,6 +148,7 @@ static const struct rule server_rules[] = {
 	ALLOW(unlinkat), ALLOW(wait4), ALLOW(write), ALLOW(writev),
 	ALLOW_IF(clone, 0, NAMESPACES, 0),
 	ALLOW_IF(ioctl, 1, ALL, TIOCOUTQ),
+	ALLOW_IF(ioctl, 1, ALL, SIOCGIFINDEX),
 	ALLOW_IF(mprotect, 2, PROT_EXEC, 0),
 	ALLOW_IF(openat, 2, WRITING, O_RDONLY),
 	ALLOW_IF(prctl, 0, ALL, PR_SET_PDEATHSIG),

@@ -50,8 +50,8 @@ enum {
 	ANSWERED_MS = 500,    /* for the client to close first: TIME_WAIT is its */
 	CLOSING_MS = 2000,
 	DISCARD_MAX = 1024 * 1024, /* bytes read after the answer */
-	/* Three standard ones, log, epoll, 8 listening, one just accepted, and more. */
-	SPARE_DESCRIPTORS = 24,
+	/* Three standard ones, log, epoll, one just accepted, and more. */
+	SPARE_DESCRIPTORS = 16,
 	LISTENER = HOLD_MAX, /* event numbers from here on are listening sockets */
 };
 
@@ -384,6 +384,20 @@ keep_from_blocking(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
 }
 
+/*
+ * What is not there yet may never come: IPv6, an address, an interface. It is waited for,
+ * and one line says so; that a port is taken is worth a line each time.
+ */
+static void
+log_not_listening(const char *name, int error)
+{
+	if (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL || error == -ENODEV)
+		log_message_once("listen on %s: %s: tried again, without another line",
+			name, strerror(-error));
+	else
+		log_message("listen on %s: %s", name, strerror(-error));
+}
+
 /* Open a listening socket that is ours, and watch it. Returns 0 or -errno. */
 static int
 start_listening(struct supervisor *s, size_t i)
@@ -399,7 +413,7 @@ start_listening(struct supervisor *s, size_t i)
 		r = listen_open(socket);
 	}
 	if (r < 0) {
-		log_message("listen on %s: %s", name, strerror(-r));
+		log_not_listening(name, r);
 		return r;
 	}
 	if (watch(s, socket->fd, LISTENER + i) < 0) {
@@ -878,7 +892,8 @@ start(struct supervisor *s, const struct supervisor_config *config)
 	note_start(config->tally);
 	hold_reset(&s->hold, config->max_connections);
 	signals_catch();
-	raise_descriptor_limit(config->max_connections + SPARE_DESCRIPTORS);
+	raise_descriptor_limit(
+		config->max_connections + config->socket_count + SPARE_DESCRIPTORS);
 	while ((s->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 &&
 		!signals_told_to_stop()) {
 		log_message("create epoll: %s", strerror(errno));

@@ -138,34 +138,97 @@ static bool
 same_address(const struct listen_address *a, const struct listen_address *b)
 {
 	return a->len == b->len && a->any_host == b->any_host &&
+	       strcmp(a->zone, b->zone) == 0 &&
 	       memcmp(&a->storage, &b->storage, sizeof(a->storage)) == 0;
+}
+
+static bool
+is_ipv6_wildcard(const struct listen_address *address)
+{
+	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)&address->storage;
+
+	return sin6->sin6_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&sin6->sin6_addr);
 }
 
 /* An address, written by us, is an address that we read; the port of a TCP one is in it.
  */
 static void
-check_address(struct slice s)
+check_address(const struct listen_address *address, struct slice s)
 {
-	struct listen_address address, again;
+	struct listen_address again[LISTEN_PARSED_MAX];
 	char text[LISTEN_TEXT_MAX], port[sizeof(":65535")];
 	size_t len;
 
-	if (listen_parse_address(s, &address) < 0)
-		return;
-	listen_format_address(&address, text, sizeof(text));
+	assert(!address->only_ipv6);
+	listen_format_address(address, text, sizeof(text));
 	len = strlen(text);
 	assert(len < sizeof(text) - 1);
-	assert(listen_parse_address((struct slice){ text, len }, &again) == 0);
-	assert(same_address(&address, &again));
+	assert(listen_parse_address((struct slice){ text, len }, again) == 1);
+	assert(same_address(address, &again[0]));
 
-	if (address.storage.ss_family == AF_UNIX) {
-		assert(listen_port(&address) == 0);
+	if (address->storage.ss_family == AF_UNIX) {
+		assert(listen_port(address) == 0);
 		assert(s.len == len && memcmp(s.data, text, len) == 0);
 		return;
 	}
-	assert(listen_port(&address) > 0);
-	len = (size_t)snprintf(port, sizeof(port), ":%u", listen_port(&address));
+	assert(listen_port(address) > 0);
+	len = (size_t)snprintf(port, sizeof(port), ":%u", listen_port(address));
 	assert(strcmp(text + strlen(text) - len, port) == 0);
+	/* All addresses are asked for by no host, by 0.0.0.0, or by [::]; not by a typo.
+	 */
+	if (address->any_host)
+		assert(s.data[0] == ':');
+	else if (is_ipv6_wildcard(address))
+		assert(s.data[0] == '[' && memchr(s.data, ':', s.len - len));
+}
+
+/*
+ * Of an address and what may stand beside it: each is kept or included in one that is,
+ * and the same again changes nothing.
+ */
+static void
+check_merge(const struct listen_address *address)
+{
+	static const char *const others[] = { "0.0.0.0:%u", "[::]:%u", ":%u",
+		"127.0.0.1:%u", "[::1]:%u" };
+	enum {
+		OTHERS = sizeof(others) / sizeof(others[0]),
+	};
+	struct listen_address merged[1 + OTHERS] = { *address };
+	size_t count, kept = 1;
+	char text[LISTEN_TEXT_MAX];
+
+	for (count = 1; count < 1 + OTHERS; count++) {
+		int len = snprintf(
+			text, sizeof(text), others[count - 1], listen_port(address));
+		struct listen_address parsed[LISTEN_PARSED_MAX];
+
+		if (listen_parse_address((struct slice){ text, (size_t)len }, parsed) < 0)
+			return; /* a UNIX path has no port */
+		merged[kept] = parsed[0];
+		kept = listen_merge_addresses(merged, kept + 1);
+		assert(kept >= 1 && kept <= 3);
+		assert(listen_merge_addresses(merged, kept) == kept);
+	}
+	/* The last but two was ":PORT", which includes them all. */
+	assert(kept == 1 && merged[0].any_host && !merged[0].only_ipv6);
+}
+
+static void
+check_addresses(struct slice s)
+{
+	struct listen_address addresses[LISTEN_PARSED_MAX];
+	int n = listen_parse_address(s, addresses);
+
+	assert(n == -EINVAL || n == 1 || n == LISTEN_PARSED_MAX);
+	for (int i = 0; i < n; i++) {
+		check_address(&addresses[i], s);
+		check_merge(&addresses[i]);
+	}
+	if (n == LISTEN_PARSED_MAX)
+		assert(addresses[0].storage.ss_family == AF_INET &&
+			addresses[1].storage.ss_family == AF_INET6 &&
+			listen_port(&addresses[0]) == listen_port(&addresses[1]));
 }
 
 /* Deadlines are made of it: it does not go back, and has one start in both units. */
@@ -191,6 +254,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_clock();
 	/* Addresses come from arguments and environment, where no NUL can be. */
 	s.len = strnlen(s.data, s.len);
-	check_address(s);
+	check_addresses(s);
 	return 0;
 }

@@ -60,16 +60,24 @@ nonsense
 --web.listen-address=9999
 --web.listen-address=:0
 --web.listen-address=:65536
---web.listen-address=localhost:9999
+--web.listen-address=localhost
+--web.listen-address=shop.example:9999
+--web.listen-address=:http
+--web.listen-address=*:9999
 --web.listen-address=::1:9999
 --web.listen-address=[::1]
---web.listen-address=[127.0.0.1]:80
+--web.listen-address=[]:9999
+--web.listen-address=[fe80::1]:9999
+--web.listen-address=[fe80::1%]:9999
+--web.listen-address=[::1%lo]:9999
 --web.listen-address=unix:relative
 --web.listen-address=unix:
 --web.listen-address=:1,
---web.listen-address=:1,:2,:3,:4,:5,:6,:7,:8,:9
 --print=x
 OPTIONS
+    run ns "$PROGRAM" --web.listen-address="$(seq -s , -f ':%g' 65)"
+    [ "$status" -eq 2 ]
+    assert_output --partial ': more than 64 addresses'
     run ns "$PROGRAM" --pod-name="$(printf '%0254d' 0)"
     [ "$status" -eq 2 ]
     # What is repeated of it does nothing to a terminal, and makes no second line.
@@ -128,7 +136,7 @@ OPTIONS
     assert_line --partial "use METRICS_SIDECAR_PORT=tcp://10.0.0.1:9999: "
     assert_line --partial "use METRICS_SIDECAR_SOURCE=magic: not one of auto, sock_diag, procfs"
     assert_line --partial "use METRICS_SIDECAR_MAX_PROCESSES=0: "
-    assert_line --partial "use METRICS_SIDECAR_LISTEN_ADDRESS=somewhere: "
+    assert_line --regexp "use METRICS_SIDECAR_LISTEN_ADDRESS=somewhere: .*: localhost:9999 used\$"
     assert_line --partial "use POD_NAME=0"
     run scrape
     assert_line "port_total{pod_name=\"$(uname -n)\"} 28232"
