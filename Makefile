@@ -261,13 +261,10 @@ build/bench/rows: bench/rows.c $(MODULES:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	$(LINK) $(OUR_CPPFLAGS) $(CPPFLAGS) -I. -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
 
-# Without libsystemd only the unit whose connection is standard input is of use.
-UNITS := metrics-sidecar.socket metrics-sidecar@.service
-STAYING_UNITS := metrics-sidecar-supervised.socket metrics-sidecar-supervised.service \
-		 metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
+UNITS := metrics-sidecar.socket metrics-sidecar@.service metrics-sidecar-supervised.socket \
+	 metrics-sidecar-supervised.service metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
 INETD := metrics-sidecar.xinetd inetd.conf stunnel.conf
 RUN_SCRIPTS := tcpserver-run tcpsvd-run s6-ipcserver-run
-INSTALLED_UNITS := $(UNITS) $(if $(filter 1,$(SYSTEMD)),$(STAYING_UNITS))
 
 # Paths of this installation, and the lines that services share.
 fill_in = sed -e 's|@BINDIR@|$(BINDIR)|g' \
@@ -280,7 +277,7 @@ install: all
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDUNITDIR)' '$(DESTDIR)$(DATADIR)/inetd' \
 		'$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(MANDIR)/man8' '$(DESTDIR)$(BASHCOMPLETIONDIR)'
 	$(INSTALL) -m 755 $(PROGRAM) '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
-	umask 022; for unit in $(INSTALLED_UNITS); do \
+	umask 022; for unit in $(UNITS); do \
 		$(fill_in) systemd/$$unit > '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit || exit 1; \
 	done
 	umask 022; for file in $(INETD) $(RUN_SCRIPTS); do \
@@ -295,7 +292,7 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/$(PROGRAM)' '$(DESTDIR)$(MANDIR)/man8/$(PROGRAM).8' \
 		'$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)' '$(DESTDIR)$(DATADIR)/systemd/open-to-network.conf'
-	for unit in $(UNITS) $(STAYING_UNITS); do rm -f '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit; done
+	for unit in $(UNITS); do rm -f '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit; done
 	for file in $(INETD) $(RUN_SCRIPTS); do rm -f '$(DESTDIR)$(DATADIR)/inetd'/$$file; done
 	rmdir '$(DESTDIR)$(DATADIR)/inetd' '$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(DATADIR)' 2>/dev/null || :
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Talk to the service manager: systemd, through libsystemd.
+ * Talk to the service manager: systemd, or what speaks its protocol, as podman does.
  *
- * libsystemd is loaded only when LISTEN_FDS or NOTIFY_SOCKET is set. Linking it would
- * cost every one-shot start 0.7 ms and map five libraries into a process that reads from
- * the network. Built with SYSTEMD=0, or where the library is missing, each call does
- * nothing.
+ * Passed sockets are taken by libsystemd, which is loaded only where LISTEN_FDS is set.
+ * Linking it would cost every one-shot start 0.7 ms and map five libraries into a process
+ * that reads from the network. Built with SYSTEMD=0, or where the library is missing, the
+ * program takes them by itself.
  *
- * Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
+ * Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3), unix(7).
  */
 #ifndef MANAGER_H
 #define MANAGER_H
@@ -18,18 +18,17 @@ enum {
 	MANAGER_FIRST_FD = 3, /* SD_LISTEN_FDS_START */
 };
 
-/* Load libsystemd if the environment asks for it. Logs what it cannot do. Call it once.
- */
-void manager_init(void);
-
 /*
  * How many descriptors were passed, from MANAGER_FIRST_FD on; they are close-on-exec
- * then, and the variables are gone from the environment. Returns 0 when none were passed
- * to this very process (LISTEN_PID), or -errno when what was passed cannot be used.
+ * then. Returns 0 when none were passed to this very process (LISTEN_PID), or -errno when
+ * what was passed cannot be used.
  */
 int manager_listen_fds(void);
 
-/* Send a state, "READY=1", as sd_notify(3) has it; ignored where nobody listens. */
+/*
+ * Send a state, "READY=1", as sd_notify(3) has it, without waiting: to a path or to an
+ * abstract name, not to AF_VSOCK. Ignored where no manager reads it.
+ */
 void manager_notify(const char *state);
 
 /* How often the watchdog wants to hear "WATCHDOG=1", in milliseconds; 0 for never. */

@@ -623,7 +623,6 @@ find_job(const struct options *options, struct job *ret_job)
 		take_standard_descriptors(ret_job);
 		return 1;
 	}
-	manager_init();
 	r = listen_find(&found);
 	if (r < 0)
 		return r;

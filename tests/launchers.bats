@@ -369,6 +369,17 @@ assert_logged() {
     answers activate_inetd supervisor stderr
 }
 
+@test "the static program, by systemd-socket-activate in each of its modes" {
+    PROGRAM=$STATIC_PROGRAM
+    answers activate supervisor stderr
+    end_namespace
+    answers activate_accept systemd stderr
+    end_namespace
+    answers activate_accept_inetd inetd stderr
+    end_namespace
+    answers activate_inetd supervisor stderr
+}
+
 @test "xinetd, wait = no, as installed" {
     require_root "xinetd starts the program as nobody"
     answers xinetd inetd syslog
@@ -761,52 +772,138 @@ assert_refused() {
     done
 }
 
-@test "LISTEN_PID of another process: said, and its own loop starts" {
-    LISTEN_FDS=1 LISTEN_PID=1 start_server
-    run server_log
-    assert_output --partial 'LISTEN_PID is not this process: ignored'
-    assert_output --partial 'listen on :9999'
-    serves
-}
-
 @test "among passed sockets one that does not listen is left out, and that is said" {
     start launcher ns systemd-socket-activate -l 127.0.0.1:9999 -E POD_NAME=test-pod \
         bash -c 'exec 4</dev/null; LISTEN_FDS=2 exec "$0"' "$PROGRAM"
     wait_until 5 ns_listens 9999
     serves
-    grep -q 'take passed sockets: 1 are not listening stream sockets, or more than [0-9]*: ignored' \
+    grep -qx 'metrics-sidecar: take passed sockets: 1 of 2 are not listening stream sockets, or more than 64: closed' \
         "$BATS_TEST_TMPDIR/launcher.err"
 }
 
-@test "libsystemd cannot be loaded: said, and its own loop starts" {
+# without_libsystemd COMMAND...: the loader looks into its cache, then into the directories that it knows.
+without_libsystemd() {
     local path paths=()
     for path in $(ldconfig -p | sed -nE 's/^.*libsystemd\.so\.0 .*=> //p'); do
         paths+=(-P "$path" -P "$(readlink -f "$path")" -P "/usr$path")
     done
     [ ${#paths[@]} -gt 0 ]
-    # The loader looks into its cache, then into the directories that it knows.
-    start server ns strace -D -qq -o /dev/null "${paths[@]}" -e trace=openat -e signal=none \
-        -e inject=openat:error=ENOENT sh -c 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$1"' sh "$PROGRAM"
-    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
-    run server_log
-    assert_output --partial 'load libsystemd: libsystemd.so.0: cannot open shared object file'
-    serves
+    WITHOUT_LIBSYSTEMD=(strace -D -qq -o /dev/null "${paths[@]}" -e trace=openat -e signal=none -e inject=openat:error=ENOENT)
 }
 
-@test "a build without libsystemd: LISTEN_FDS is ignored, said, and its own loop starts" {
-    start server ns sh -c 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$1"' sh "$STATIC_PROGRAM"
-    wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
-    run server_log
-    assert_output --partial 'built without libsystemd: ignored'
+# assert_speaks_protocol NAME COMMAND...: it takes a listening socket, and tells a manager at a path and one at an
+# abstract name how it is.
+assert_speaks_protocol() {
+    local name=$1 notify=$BATS_TEST_TMPDIR/$1.notify
+    shift
+    start "$name.manager" "$PEER" receive "$notify"
+    wait_until 5 test -S "$notify"
+    start "$name" ns systemd-socket-activate -l 127.0.0.1:9999 -E POD_NAME=test-pod -E NOTIFY_SOCKET="$notify" \
+        -E WATCHDOG_USEC=200000 "$@"
+    wait_until 5 ns_listens 9999
     serves
+    beats() {
+        [ "$(grep -cx WATCHDOG=1 "$BATS_TEST_TMPDIR/$name.manager.out")" -ge 3 ]
+    }
+    wait_until 5 beats
+    assert_equal "$(head -n 2 "$BATS_TEST_TMPDIR/$name.manager.out")" $'READY=1\nSTATUS=Answering scrapes'
+    run cat "$BATS_TEST_TMPDIR/$name.err"
+    assert_line 'metrics-sidecar: listen on passed socket'
+    run ! grep libsystemd "/proc/$STARTED_PID/maps"
+    kill -TERM "$STARTED_PID"
+    wait_until 5 grep -qx STOPPING=1 "$BATS_TEST_TMPDIR/$name.manager.out"
+}
+
+@test "where libsystemd is missing, the program speaks the protocol by itself" {
+    without_libsystemd
+    assert_speaks_protocol missing "${WITHOUT_LIBSYSTEMD[@]}" "$PROGRAM"
+    end_namespace
+    assert_speaks_protocol static "$STATIC_PROGRAM"
+}
+
+# As podman starts a container that it has a socket for.
+@test "the static program as PID 1 takes a passed socket, and notifies an abstract name" {
+    start manager ns "$PEER" receive "@$BATS_TEST_TMPDIR"
+    wait_until 5 grep -qF "@$BATS_TEST_TMPDIR" "/proc/$NS_PID/net/unix"
+    # shellcheck disable=SC2016 # of the inner shell
+    start launcher ns systemd-socket-activate -l 127.0.0.1:9999 -E POD_NAME=test-pod -E NOTIFY_SOCKET="@$BATS_TEST_TMPDIR" \
+        unshare -p --fork --kill-child sh -c 'LISTEN_PID=1 exec "$0"' "$STATIC_PROGRAM"
+    wait_until 5 ns_listens 9999
+    serves
+    wait_until 5 grep -qx READY=1 "$BATS_TEST_TMPDIR/manager.out"
+    run cat "$BATS_TEST_TMPDIR/launcher.err"
+    assert_line 'metrics-sidecar: listen on passed socket'
+    # It is the only one that listens.
+    assert_equal "$(ns ss -Hltn | wc -l)" 1
+}
+
+@test "no passed socket, LISTEN_FDS 0 or empty: no error" {
+    local program count
+    for program in "$PROGRAM" "$STATIC_PROGRAM"; do
+        for count in 0 ''; do
+            # shellcheck disable=SC2016 # of the inner shell
+            start server ns sh -c 'LISTEN_FDS=$1 LISTEN_PID=$$ exec "$0"' "$program" "$count"
+            wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+            serves
+            assert_equal "$(server_log)" 'metrics-sidecar: listen on :9999'
+            kill -TERM "$STARTED_PID"
+            wait_until 5 is_gone "$STARTED_PID"
+        done
+    done
+}
+
+@test "LISTEN_PID of another process, or none: said, and its own loop starts" {
+    local program pid
+    for program in "$PROGRAM" "$STATIC_PROGRAM"; do
+        for pid in 1 '' x; do
+            LISTEN_FDS=1 LISTEN_PID=$pid SERVER=$program start_server
+            assert_equal "$(server_log)" "metrics-sidecar: take passed sockets: LISTEN_PID is not this process: ignored
+metrics-sidecar: listen on :9999"
+            serves
+            kill -TERM "$SERVER_PID"
+            wait_until 5 is_gone "$SERVER_PID"
+        done
+    done
+}
+
+# activate_many FIRST LAST: the program, with a listening socket on each of these ports.
+activate_many() {
+    local port arguments=()
+    for port in $(seq "$1" "$2"); do
+        arguments+=(-l "127.0.0.1:$port")
+    done
+    start launcher ns systemd-socket-activate "${arguments[@]}" -E POD_NAME=test-pod "$PROGRAM" --path.procfs="$PROCFS"
+    wait_until 5 ns_listens "$2"
+}
+
+@test "as many passed sockets as 64 are served; more are closed, and one line says how many" {
+    local port
+    for PROGRAM in "$PROGRAM" "$STATIC_PROGRAM"; do
+        activate_many 9001 9070
+        for port in 9001 9009 9064; do
+            run ns curl -sS --max-time 5 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port/metrics"
+            assert_output 200
+        done
+        assert_equal "$(grep -c 'take passed sockets' "$BATS_TEST_TMPDIR/launcher.err")" 1
+        grep -qx 'metrics-sidecar: take passed sockets: 6 of 70 are not listening stream sockets, or more than 64: closed' \
+            "$BATS_TEST_TMPDIR/launcher.err"
+        # Nobody has them any more, and a client learns that at once.
+        run ns curl -sS --max-time 5 http://127.0.0.1:9065/metrics
+        assert_failure 7
+        kill -TERM "$STARTED_PID"
+        wait_until 5 is_gone "$STARTED_PID"
+    done
 }
 
 # exits_with_passed REDIRECTION...: descriptor 3 is that, and passed by LISTEN_FDS.
 exits_with_passed() {
-    run ns timeout -k 1 5 bash -c "exec $1; LISTEN_FDS=1 LISTEN_PID=\$\$ exec \"\$0\"" "$PROGRAM"
-    assert_failure 1
-    assert_line --index 0 --partial 'metrics-sidecar: take passed socket'
-    refute_line --index 1 --regexp .
+    local program
+    for program in "$PROGRAM" "$STATIC_PROGRAM"; do
+        run ns timeout -k 1 5 bash -c "exec $1; LISTEN_FDS=1 LISTEN_PID=\$\$ exec \"\$0\"" "$program"
+        assert_failure 1
+        assert_line --index 0 --partial 'metrics-sidecar: take passed socket'
+        refute_line --index 1 --regexp .
+    done
 }
 
 @test "a passed descriptor that is no socket: status 1 and one line" {
@@ -893,12 +990,27 @@ exits_with_passed() {
     refute_line WATCHDOG=1
 }
 
-@test "libsystemd is loaded only where a service manager is" {
-    start_server
+@test "libsystemd is loaded only where sockets are passed" {
+    NOTIFY_SOCKET=$BATS_TEST_TMPDIR/nobody start_server
     run grep -c libsystemd "/proc/$SERVER_PID/maps"
     assert_output 0
     end_namespace
-    NOTIFY_SOCKET=$BATS_TEST_TMPDIR/nobody start_server
+    activate ""
+    wait_until 5 ns_listens 9999
     serves
-    grep -q libsystemd "/proc/$SERVER_PID/maps"
+    grep -q libsystemd "/proc/$STARTED_PID/maps"
+}
+
+@test "a service manager that does not read is not waited for" {
+    local notify=$BATS_TEST_TMPDIR/notify program
+    start manager "$PEER" deaf "$notify"
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/manager.out"
+    for program in "$PROGRAM" "$STATIC_PROGRAM"; do
+        NOTIFY_SOCKET=$notify WATCHDOG_USEC=100000 SERVER=$program start_server
+        serves
+        run ns "$PEER" scrape 127.0.0.1 9999 300 2
+        assert_output --partial 'answered 2 of 2,'
+        kill -TERM "$SERVER_PID"
+        wait_until 2 is_gone "$SERVER_PID"
+    done
 }

@@ -73,7 +73,7 @@ number(const char *text)
 	return value;
 }
 
-/* An IPv4 or IPv6 address, or the path of a UNIX socket. */
+/* An IPv4 or IPv6 address, or a UNIX socket: its path, or '@' and its abstract name. */
 static struct address
 address(const char *host, const char *port)
 {
@@ -86,6 +86,11 @@ address(const char *host, const char *port)
 		sun->sun_family = AF_UNIX;
 		snprintf(sun->sun_path, sizeof(sun->sun_path), "%s", host);
 		a.len = sizeof(*sun);
+	} else if (host[0] == '@') {
+		sun->sun_family = AF_UNIX;
+		memcpy(sun->sun_path + 1, host + 1, strnlen(host + 1, 100));
+		a.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+				    strlen(host));
 	} else if (inet_pton(AF_INET, host, &sin->sin_addr) == 1) {
 		sin->sin_family = AF_INET;
 		sin->sin_port = htons((uint16_t)number(port));
