@@ -107,12 +107,16 @@ quote = '$(subst ','\'',$(1))'
 
 -include $(OBJECTS:.o=.d)
 
+# Where `make run` listens.
+LISTEN ?= localhost:9999
+
 # What a target needs and the machine lacks is installed first; then the variables above are worked out anew.
 run:
 	@./deps.sh build
 	@$(MAKE) --no-print-directory all
-	@echo 'Serving http://localhost:9999/ for you and /metrics for Prometheus; end with Ctrl-C.'
-	@./$(PROGRAM)
+	@echo 'Serving http://$(if $(filter :%,$(LISTEN)),localhost)$(LISTEN)/ for you and /metrics for Prometheus; end with Ctrl-C.'
+	@echo 'It listens on $(LISTEN). To open it to the network: make run LISTEN=:9999'
+	@./$(PROGRAM) --web.listen-address='$(LISTEN)'
 
 test:
 	@./deps.sh build test deb

@@ -19,7 +19,7 @@ listening() {
 }
 
 listens_on() {
-    [ "$(listening)" = "$1 " ]
+    [ "$(listening)" = "${1:+$1 }" ]
 }
 
 # assert_listens SOCKETS
@@ -141,6 +141,26 @@ localhost:9999,0.0.0.0:9999|0.0.0.0:9999 [::1]:9999|127.0.0.1 [::1]
 localhost:9999,:9999,127.0.0.1:9998|*:9999 127.0.0.1:9998|127.0.0.1 [::1]
 127.0.0.1:9999,[127.0.0.1]:9999,[::ffff:127.0.0.1]:9999|127.0.0.1:9999|127.0.0.1
 ADDRESSES
+}
+
+# run_target [VARIABLE=VALUE]: make run, in the namespace.
+run_target() {
+    start server ns env -u LISTEN make --no-print-directory -C "$ROOT" run "$@"
+    wait_until 60 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+}
+
+@test "make run listens on localhost alone, and says how to open it" {
+    run_target
+    assert_listens '127.0.0.1:9999 [::1]:9999'
+    run cat "$BATS_TEST_TMPDIR/server.out"
+    assert_line 'Serving http://localhost:9999/ for you and /metrics for Prometheus; end with Ctrl-C.'
+    assert_line 'It listens on localhost:9999. To open it to the network: make run LISTEN=:9999'
+    kill -TERM "$STARTED_PID"
+    wait_until 5 listens_on ''
+    # As it says.
+    run_target "$(sed -nE 's/.*: make run (LISTEN=.*)/\1/p' "$BATS_TEST_TMPDIR/server.out")"
+    assert_listens '*:9999'
+    grep -q '^Serving http://localhost:9999/ ' "$BATS_TEST_TMPDIR/server.out"
 }
 
 @test "an interface, and its address, that come later" {
