@@ -52,8 +52,14 @@ static int
 take_scrape(const struct answer_facts *facts, struct exposition_scrape *ret_scrape,
 	struct buf *reason)
 {
-	const struct answer_figures *figures = facts->measure(facts->context);
+	const struct answer_figures *figures;
 
+	if (facts->netns_error) {
+		buf_printf(reason, "measure network namespace %.128s: %s",
+			facts->netns_file, facts->netns_error);
+		return -ESTALE;
+	}
+	figures = facts->measure(facts->context);
 	if (figures->error < 0) {
 		buf_printf(reason, "read %s: %s", figures->object,
 			describe_error(figures->error));

@@ -49,6 +49,8 @@ struct answer_facts {
 	const char *launcher;
 	bool is_one_shot; /* for one connection: what all of them would log is left out */
 	const char *netns;
+	/* Why figures would be those of another namespace than this file's, or NULL. */
+	const char *netns_error, *netns_file;
 	bool names_destinations;
 	bool needs_token;
 	int token_error;    /* why there is none: nobody is let in then; or 0 */

@@ -21,7 +21,7 @@ _metrics_sidecar() {
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         ;;
-    --bearer-token-file)
+    --bearer-token-file | --netns-file)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         ;;

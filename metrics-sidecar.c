@@ -76,6 +76,40 @@ open_meter(struct meter *meter)
 	meter->opened = true;
 }
 
+/*
+ * The namespace of a process lives as long as the process does, whatever becomes of its
+ * name: what was deleted, or is another one now, must not be measured for what has the
+ * name. Returns NULL or what has become of the file.
+ */
+static const char *
+find_netns_error(const char *file)
+{
+	struct stat ours, named;
+
+	if (!file)
+		return NULL;
+	if (stat(file, &named) < 0)
+		return errno == ENOENT ? "deleted" : strerror(errno);
+	if (stat("/proc/self/ns/net", &ours) < 0)
+		return strerror(errno);
+	/* While we hold ours, no other one has its inode number. */
+	if (named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
+		return NULL;
+	return "replaced by another one of that name";
+}
+
+/* End soon, so that the namespace is not kept alive, and whoever is started next enters
+ * the new one. */
+static bool
+has_lost_netns(const void *context)
+{
+	const char *file = context, *error = find_netns_error(file);
+
+	if (error)
+		log_message("measure network namespace %s: %s: ending", file, error);
+	return error != NULL;
+}
+
 /* As answer_facts has it. */
 static const struct answer_figures *
 measure(void *context)
@@ -252,6 +286,8 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 		.launcher = job->launcher,
 		.is_one_shot = job->in >= 0 && !job->supervised,
 		.netns = netns_names[netns],
+		.netns_file = options->netns_file,
+		.netns_error = find_netns_error(options->netns_file),
 		.names_destinations = options->top_destinations > 0,
 		.needs_token = options->token_file != NULL,
 		.outcomes = outcomes,
@@ -265,7 +301,7 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 		};
 	if (options->token_file)
 		facts->token_error = token_read(options->token_file, &facts->token);
-	if (netns == LISTEN_NETNS_OTHER)
+	if (netns == LISTEN_NETNS_OTHER && !options->netns_file)
 		log_message_once("measure network namespace: not the one that the "
 				 "client connected to");
 }
@@ -285,11 +321,13 @@ serve(const struct options *options, struct job *job)
 	exchange_set_deadline(deadline_ms);
 	meter.options = options;
 	fill_facts(options, job, &meter, &facts);
-	if (job->supervised) {
-		measure_shared(&meter, &job->share, job->child.ready_ms);
-	} else {
+	if (!job->supervised) {
 		open_meter(&meter);
 		sandbox_init();
+	} else if (facts.netns_error) {
+		share_close(&job->share);
+	} else {
+		measure_shared(&meter, &job->share, job->child.ready_ms);
 	}
 	job->is_one_socket = exchange_is_one_socket(job->in, job->out);
 	confine(options, job);
@@ -373,7 +411,7 @@ write_report(const struct options *options, struct watch *watch)
 
 	fill_facts(options, &job, &meter, &facts);
 	terminal_find_style(STDOUT_FILENO, options->watches, &style);
-	if (options->watches && measure(&meter)->error == 0) {
+	if (options->watches && !facts.netns_error && measure(&meter)->error == 0) {
 		note_figures(watch, &meter.figures.report.totals);
 		style.trend = &watch->trend;
 		style.time = watch->time;
@@ -560,6 +598,8 @@ supervise(const struct options *options, struct listen_found *found, struct job 
 		.max_processes = options->max_processes,
 		.timeout_ms = (int64_t)options->timeout_s * 1000,
 		.idle_exit_ms = passed ? (int64_t)options->idle_exit_s * 1000 : 0,
+		.should_end = options->netns_file ? has_lost_netns : NULL,
+		.context = options->netns_file,
 		.head_is_ready = http_head_is_ready,
 		.late = word_refusal(late, sizeof(late), HTTP_REQUEST_TIMEOUT),
 		.torn = word_refusal(torn, sizeof(torn), HTTP_BAD_REQUEST),
@@ -567,7 +607,7 @@ supervise(const struct options *options, struct listen_found *found, struct job 
 	};
 	const struct keeper_config keeper = {
 		.progress = &config.tally->outcomes[SUPERVISOR_SERVED],
-		.may_end = config.idle_exit_ms > 0,
+		.may_end = config.idle_exit_ms > 0 || config.should_end,
 	};
 	int r;
 

@@ -30,7 +30,7 @@ struct spec {
 	/* Take a value; returns 0, or -EINVAL with the reason appended. */
 	int (*take)(struct options *options, const struct spec *spec, const char *value,
 		struct buf *reason);
-	size_t offset;     /* of the member that a number or a string goes to */
+	size_t offset;     /* of the member that a number or a path goes to */
 	unsigned min, max; /* of a number; what a mode is set to */
 	const char *help;
 };
@@ -92,15 +92,14 @@ take_watch(struct options *options, const struct spec *spec, const char *value,
 }
 
 static int
-take_procfs(struct options *options, const struct spec *spec, const char *value,
+take_path(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
-	(void)spec;
 	if (value[0] == '\0') {
 		buf_printf(reason, "empty");
 		return -EINVAL;
 	}
-	options->procfs = value;
+	*(const char **)((char *)options + spec->offset) = value;
 	return 0;
 }
 
@@ -210,6 +209,7 @@ find_port(const struct options *options, const char *value)
 
 /* clang-format off */
 #define NUMBER(member) .take = take_number, .offset = offsetof(struct options, member)
+#define PATH(member) .take = take_path, .offset = offsetof(struct options, member)
 #define MODE(mode) .take = take_mode, .max = OPTIONS_MODE_##mode
 
 static const struct spec specs[] = {
@@ -220,7 +220,7 @@ static const struct spec specs[] = {
 	  .help = "[HOST]:PORT, unix:/path; repeatable (:9999)" },
 	{ "pod-name", "NAME", "POD_NAME", .take = take_pod_name,
 	  .help = "label of every sample (host name)" },
-	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", .take = take_procfs,
+	{ "path.procfs", "DIR", "METRICS_SIDECAR_PROCFS", PATH(procfs),
 	  .help = "where procfs is mounted (/proc)" },
 	{ "source", "SOURCE", "METRICS_SIDECAR_SOURCE", .take = take_source,
 	  .help = "auto, sock_diag or procfs (auto)" },
@@ -235,6 +235,8 @@ static const struct spec specs[] = {
 	  .help = "answer at most N at a time (8)" },
 	{ "bearer-token-file", "FILE", "METRICS_SIDECAR_BEARER_TOKEN_FILE",
 	  .take = take_token_file, .help = "answer who shows the token in it" },
+	{ "netns-file", "FILE", "METRICS_SIDECAR_NETNS_FILE", PATH(netns_file),
+	  .help = "measure while in the network namespace that it is" },
 	{ "timeout", "SECONDS", "METRICS_SIDECAR_TIMEOUT",
 	  NUMBER(timeout_s), .min = 1, .max = 60,
 	  .help = "for a whole exchange (10)" },
@@ -250,6 +252,7 @@ static const struct spec specs[] = {
 };
 
 #undef NUMBER
+#undef PATH
 #undef MODE
 /* clang-format on */
 

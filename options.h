@@ -37,6 +37,7 @@ struct options {
 	char pod_name[OPTIONS_POD_NAME_MAX + 1];
 	const char *procfs;
 	const char *token_file; /* NULL: whoever asks is answered */
+	const char *netns_file; /* NULL: measure whatever this process is in */
 	enum ports_source source;
 	unsigned top_destinations;
 	unsigned max_connections;

@@ -80,6 +80,7 @@ struct supervisor {
 	struct crashes crashes;
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;
+	int64_t ask_at_ms; /* whether to end */
 	int64_t working_since_us;
 	pid_t pid;
 	int epoll_fd;
@@ -770,6 +771,8 @@ next_deadline(const struct supervisor *s)
 		next = earlier(next, s->crashes.backoff.until_ms);
 	if (s->watchdog_ms > 0)
 		next = earlier(next, s->watchdog_at_ms);
+	if (s->config->should_end)
+		next = earlier(next, s->ask_at_ms);
 	if (s->idle_since_ms > 0 && s->config->idle_exit_ms > 0)
 		next = earlier(next, s->idle_since_ms + s->config->idle_exit_ms);
 	return next;
@@ -858,6 +861,15 @@ is_idle(struct supervisor *s)
 	       now - s->idle_since_ms >= s->config->idle_exit_ms;
 }
 
+static bool
+should_end(struct supervisor *s)
+{
+	if (!s->config->should_end || util_now_ms() < s->ask_at_ms)
+		return false;
+	s->ask_at_ms = util_now_ms() + SUPERVISOR_ASK_MS;
+	return s->config->should_end(s->config->context);
+}
+
 /* The soft limit is a default for users of select(2); the hard one is what we were given.
  */
 static void
@@ -919,7 +931,7 @@ supervisor_run(const struct supervisor_config *config, struct supervisor_child *
 	static struct supervisor s;
 
 	start(&s, config);
-	while (!signals_told_to_stop() && !is_idle(&s)) {
+	while (!signals_told_to_stop() && !is_idle(&s) && !should_end(&s)) {
 		start_listeners(&s);
 		answer_watchdog(&s);
 		wait_for_events(&s);

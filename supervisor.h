@@ -26,6 +26,7 @@ enum {
 	SUPERVISOR_QUEUE_MAX = 256,      /* complete requests that wait for a process */
 	SUPERVISOR_HEAD_MS = 5000,       /* for a head to come */
 	SUPERVISOR_PEEK_MAX = 20 * 1024, /* bytes that head_is_ready() is shown */
+	SUPERVISOR_ASK_MS = 2000,        /* between two questions whether to end */
 	SUPERVISOR_KEEP_MAX = 2,
 };
 
@@ -63,6 +64,9 @@ struct supervisor_config {
 	size_t max_processes;   /* 1 to SUPERVISOR_PROCESSES_MAX */
 	int64_t timeout_ms;     /* for a whole exchange, from accept on */
 	int64_t idle_exit_ms; /* end after this long without a connection; 0 for never */
+	/* Asked every SUPERVISOR_ASK_MS; true ends it. NULL for never. */
+	bool (*should_end)(const void *context);
+	const void *context;
 
 	/* Whether these first bytes are enough for a process to answer. */
 	bool (*head_is_ready)(const char *buf, size_t len);
@@ -80,12 +84,12 @@ struct supervisor_child {
 };
 
 /*
- * Supervise until SIGTERM or SIGINT, or until idle. Errors are logged and waited out;
- * they never end it.
+ * Supervise until SIGTERM or SIGINT, until idle, or until config->should_end. Errors are
+ * logged and waited out; they never end it.
  *
  * Returns 1 in a child, which owns ret_child->connection and has no other descriptor of
- * the supervisor but those of config->keep; 0 when it was told to end or was idle:
- * children are killed then.
+ * the supervisor but those of config->keep; 0 when it has come to its end: children are
+ * killed then.
  */
 int supervisor_run(
 	const struct supervisor_config *config, struct supervisor_child *ret_child);
