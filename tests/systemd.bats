@@ -499,7 +499,10 @@ NETNS=metrics-sidecar-netns@other
     assert_line --regexp '^metrics_sidecar_info\{pod_name="other",.*source="sock_diag",launcher="supervisor",netns="other"\} 1$'
     run machine ip netns exec other ss -Hltn 'sport = :9998'
     assert_output ""
-    assert_confined "$(program_pid --pod-name=other)" 67108864 80
+    assert_confined "$(program_pid "--pod-name=other --netns-file=/run/netns/other")" 67108864 80
+    # It is meant that the client is elsewhere.
+    run journal -t metrics-sidecar
+    refute_output --partial 'measure network namespace'
     assert_nothing_failed
 }
 
@@ -513,6 +516,70 @@ NETNS=metrics-sidecar-netns@other
     # Tried every five seconds.
     [ "$(property metrics-sidecar-netns@late.service NRestarts)" -le 4 ]
     is_active metrics-sidecar-netns@late.socket
+}
+
+# inode_of NAME: of that namespace.
+inode_of() {
+    machine stat -L -c %i "/run/netns/$1"
+}
+
+# is_kept INODE: whether a process has that namespace.
+is_kept() {
+    find /proc/[0-9]*/ns/net -maxdepth 0 -lname "net:\[$1\]" 2>/dev/null | grep -q .
+}
+
+is_released() {
+    ! is_kept "$1"
+}
+
+# make_pool NAME FIRST LAST: a namespace that is known by its range.
+make_pool() {
+    machine ip netns add "$1"
+    machine ip -n "$1" link set lo up
+    nsenter "--net=/proc/$INIT_PID/root/run/netns/$1" sh -c "echo $2 $3 >/proc/sys/net/ipv4/ip_local_port_range"
+}
+
+@test "netns: a namespace that is deleted is let go, and made again the new one is measured" {
+    local old unit=metrics-sidecar-netns@again
+    machine ip netns delete again 2>/dev/null || true
+    make_pool again 42000 42099
+    machine systemctl start "$unit.socket"
+    run scrape_port 9998
+    assert_line 'port_total{pod_name="again"} 100'
+    old=$(inode_of again)
+    is_kept "$old"
+
+    # Deleted, and made again: nobody comes, and yet the old one ends.
+    machine ip netns delete again
+    make_pool again 43000 43199
+    wait_until 8 is_released "$old"
+    wait_until 8 is_inactive "$unit.service"
+    run scrape_port 9998
+    assert_line 'port_total{pod_name="again"} 200'
+    run journal -t metrics-sidecar
+    assert_output --partial 'measure network namespace /run/netns/again: '
+
+    # Deleted, and scraped before and after the process ends: no figure of what is gone.
+    machine ip netns delete again
+    run scrape_port 9998 --max-time 2
+    refute_output --partial port_total
+    wait_until 8 is_inactive "$unit.service"
+    run scrape_port 9998 --max-time 2
+    refute_output --partial port_total
+    wait_until 8 is_restarting "$unit.service"
+    is_active "$unit.socket"
+
+    # And back. What waits is tried every five seconds, no more often.
+    make_pool again 44000 44299
+    wait_until 15 port_serves 9998
+    run scrape_port 9998
+    assert_line 'port_total{pod_name="again"} 300'
+    [ "$(property "$unit.service" NRestarts)" -le 4 ]
+    machine ip netns delete again
+}
+
+is_restarting() {
+    [ "$(property "$1" SubState)" = auto-restart ]
 }
 
 # --- what the filter allows
