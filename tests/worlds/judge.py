@@ -131,6 +131,7 @@ def judge(seed, program, stretch):
 def judge_world(world, program, tally):
     world.make()
     samples = judge_figures(world, program, "before", tally["wrong"])
+    world.silence_loopback()
     for target, device in choose_rooms(world):
         # What was filled before has changed the figures of others: a connection takes the place of a TIME_WAIT.
         judge_room(world, samples, target, device, tally)

@@ -25,6 +25,7 @@ KERNEL_STATES = ("", "established", "syn_sent", "syn_recv", "fin_wait1", "fin_wa
                  "last_ack", "listen", "closing")
 SERVER_PORT, SILENT_PORT, TUN_PORT = 5000, 5009, 80
 OUTSIDE_PORT = 6000
+IFA_F_TENTATIVE = 0x40
 # What ends as one of the small sockets that the kernel keeps when nothing else needs the connection.
 LEFT_SMALL = ("time_wait", "time_wait_closing", "time_wait_orphan", "fin_wait2_orphan", "died_acknowledged")
 NO_PORT = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
@@ -89,6 +90,11 @@ def await_end(s):
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
+def is_ipv6_ready():
+    with open("/proc/net/if_inet6", encoding="ascii") as file:
+        return not any(int(line.split()[4], 16) & IFA_F_TENTATIVE for line in file)
+
+
 class World:
     def __init__(self, seed, stretch):
         self.random = random.Random(seed)
@@ -99,6 +105,7 @@ class World:
         self.has_unseen = self.random.random() < 0.35
         self.make_network()
         self.targets = self.random.sample(self.all_targets(), self.random.randint(2, 5))
+        self.loopback_device = self.random.choice((None, None, None, "lo"))
         self.listener = self.listen_outside(SERVER_PORT, 4096)
         self.make_silent()
 
@@ -138,6 +145,7 @@ class World:
         lines += [f"addr add fe80::a/64 dev {name} nodad" for name in self.tuns]
         sysctl("conf/tun0/route_localnet", 1)
         run("ip", "-batch", "-", input="\n".join(lines).encode())
+        wait_for("IPv6 addresses", is_ipv6_ready)
 
     @staticmethod
     def all_targets():
@@ -193,6 +201,9 @@ class World:
                 o.state == "time_wait" and o.tuple() == record.tuple() and o.device in (0, record.device))]
         self.sockets.append(record)
 
+    def has_twin(self, record):
+        return any(s.tuple() == record.tuple() for s in self.sockets if s is not record and s.protocol == "tcp")
+
     @staticmethod
     def since(start):
         return start, time.monotonic()
@@ -239,7 +250,11 @@ class World:
             return "connect"
         return origin
 
-    def choose_device(self, target):
+    def choose_device(self, target, state):
+        """Connections that differ in their device only can have the same addresses and ports, and then their other ends
+        cannot tell them apart. A TUN device's end leaves such a one alone, and so does a port that never answers."""
+        if target.on_loopback() and state not in ("syn_sent", "refused"):
+            return self.loopback_device
         return target.link if self.random.random() < 0.2 else None
 
     def connection_fields(self, target, origin, device):
@@ -257,7 +272,7 @@ class World:
                       "closing", "closing_orphan", "reset", "died", "died_acknowledged")
         state = self.random.choice(states)
         origin = self.choose_origin(state)
-        device = self.choose_device(target)
+        device = self.choose_device(target, state)
         self.made.append(f"{state} to {target}, port by {origin}{', of device ' + device if device else ''}")
         mptcp = target.on_loopback() and state == "established" and self.random.random() < 0.2
         (self.connect_loopback if target.on_loopback() else self.connect_tun)(target, state, origin, device, mptcp)
@@ -338,7 +353,8 @@ class World:
         remote = tun.Remote(self.tuns[target.link], target.local, s.getsockname()[1], target.remote, target.port, stamps)
         fields["timestamps"] = stamps and bool(self.settings.timestamps)
         record = self.note(s, state=state, **fields)
-        if state == "syn_sent":
+        if state == "syn_sent" or self.has_twin(record):
+            record.state = "syn_sent"
             return
         if state == "syn_recv":
             remote.open_as_well()
@@ -419,6 +435,9 @@ class World:
             fields = self.connection_fields(target, origin, device)
             remote = tun.Remote(self.tuns[target.link], target.local, s.getsockname()[1], target.remote, target.port, True)
             record = self.note(s, state="fin_wait1", timestamps=bool(self.settings.timestamps), **fields)
+            if self.has_twin(record):
+                self.sockets.remove(record)
+                return
             remote.answer()
             await_state(s, "established")
         finally:
@@ -541,11 +560,14 @@ class World:
                  (self.make_outside, 3), (self.make_reserved, 3))
         for _ in range(count):
             make = self.random.choices([k for k, _ in kinds], [w for _, w in kinds])[0]
+            told = len(self.made)
             try:
                 make()
             except OSError as error:
                 if error.errno not in NO_PORT:
                     raise
+                if len(self.made) == told:
+                    self.made.append(make.__name__)
                 self.made[-1] += f": {errno.errorcode[error.errno]}"
 
     def let_age(self):
@@ -569,6 +591,11 @@ class World:
 
     # What the kernel hands out.
 
+    @staticmethod
+    def silence_loopback():
+        """From now on no packet gets through, and what connects there stays SYN_SENT."""
+        run("tc", "qdisc", "add", "dev", "lo", "root", "bfifo", "limit", "1")
+
     def fill(self, target, device):
         """connect() until there is no port left; how many there were, and when it was."""
         start, count = time.monotonic(), 0
@@ -577,19 +604,15 @@ class World:
             if device:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
             self.bind_client(s, target, "connect")
-            s.setblocking(target.on_loopback())
+            s.setblocking(False)
             try:
-                if target.on_loopback():
-                    s.connect(target.address(target.remote, target.port))
-                else:
-                    self.begin(s, target)
+                self.begin(s, target)
             except OSError as error:
                 if error.errno != errno.EADDRNOTAVAIL:
                     raise
                 return count, self.since(start)
             count += 1
-            self.note(s, state="established" if target.on_loopback() else "syn_sent",
-                      **self.connection_fields(target, "connect", device))
+            self.note(s, state="syn_sent", **self.connection_fields(target, "connect", device))
 
     def fill_by_bind(self, kind):
         """bind() to port 0 on every address of either family; how many ports there were."""
