@@ -69,8 +69,8 @@ class Tun:
                     find_timestamp(segment[20:(offset >> 4) * 4]))
         return None
 
-    def await_segment(self, port, remote, remote_port, flag, seconds=5):
-        end = time.monotonic() + seconds
+    def await_segment(self, port, remote, remote_port, flag):
+        end = time.monotonic() + 5
         while time.monotonic() < end:
             segment = self.read()
             if segment is None:
@@ -98,8 +98,8 @@ class Remote:
         if flags & (SYN | FIN):
             self.seq += 1
 
-    def hear_syn(self, seconds=5):
-        segment = self.tun.await_segment(self.port, self.remote, self.remote_port, SYN, seconds)
+    def hear_syn(self):
+        segment = self.tun.await_segment(self.port, self.remote, self.remote_port, SYN)
         self.echo = segment[5]
         self.ack = segment[4] + 1
 
@@ -113,17 +113,10 @@ class Remote:
         self.say(SYN)
 
     def call(self):
-        """A connection that this end begins: the kernel's end is SYN_RECV then. A SYN is lost while a device that has just
-        been made is not ready for IPv6."""
-        for _ in range(10):
-            self.echo, self.seq = 0, 1000
-            self.say(SYN)
-            try:
-                self.hear_syn(0.5)
-                return
-            except TimeoutError:
-                continue
-        raise TimeoutError(f"no answer from {self.local} {self.port}")
+        """A connection that this end begins: the kernel's end is SYN_RECV then."""
+        self.echo = 0
+        self.say(SYN)
+        self.hear_syn()
 
     def complete(self):
         self.say(ACK)

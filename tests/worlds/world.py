@@ -140,9 +140,9 @@ class World:
     def make_network(self):
         self.tuns = {name: tun.Tun(name) for name in ("tun0", "tun1")}
         lines = ["link set lo up", "link set tun0 up", "link set tun1 up",
-                 "addr add 10.9.0.1/32 dev lo", "addr add fd09::1/128 dev lo nodad",
-                 "addr add 10.77.0.1/24 dev tun0", "addr add fd77::1/64 dev tun0 nodad"]
-        lines += [f"addr add fe80::a/64 dev {name} nodad" for name in self.tuns]
+                 "addr add 10.9.0.1/32 dev lo", "addr add fd09::1/128 dev lo",
+                 "addr add 10.77.0.1/24 dev tun0", "addr add fd77::1/64 dev tun0"]
+        lines += [f"addr add fe80::a/64 dev {name}" for name in self.tuns]
         sysctl("conf/tun0/route_localnet", 1)
         run("ip", "-batch", "-", input="\n".join(lines).encode())
         wait_for("IPv6 addresses", is_ipv6_ready)
