@@ -230,6 +230,14 @@ torture:
 	@$(MAKE) --no-print-directory build/tests/torture
 	@build/tests/torture build/static-systemd0/$(PROGRAM)
 
+# Random worlds of sockets, about a second for each; of these the tests try some.
+.PHONY: worlds
+WORLDS ?= 1-400
+worlds:
+	@./deps.sh build test
+	@$(MAKE) --no-print-directory all
+	@tests/worlds/run $(WORLDS)
+
 # The pictures of README.md, of a real browser and a real terminal; as root, three minutes.
 .PHONY: screenshots
 screenshots:

@@ -105,7 +105,7 @@ class World:
         self.has_unseen = self.random.random() < 0.35
         self.make_network()
         self.targets = self.random.sample(self.all_targets(), self.random.randint(2, 5))
-        self.loopback_device = self.random.choice((None, None, None, "lo"))
+        self.loopback_device = self.random.choice((None, None, "lo"))
         self.listener = self.listen_outside(SERVER_PORT, 4096)
         self.make_silent()
 
