@@ -7,6 +7,7 @@ load helpers
 
 @test "24 random worlds of sockets: no figure is wrong, and connect() gets what they say" {
     [ -e /proc/sys/net/ipv4/tcp_tw_reuse_delay ] || skip "needs tcp_tw_reuse_delay, which Linux has since 6.14"
+    [ -w /dev/net/tun ] || skip "needs /dev/net/tun"
     run "$ROOT/tests/worlds/run" 1-24
     assert_success
     assert_line --partial "compared exactly"
