@@ -90,8 +90,9 @@ def label(local, remote, remote_port, device):
 
 @dataclasses.dataclass
 class Figures:
+    # By name and label values: what is wanted, or the least and the most.
     values: dict
-    # By label: the figure, and whether a port counts there by itself. Where none does, all connections are TIME_WAIT that
+    # By label: the least and the most, and whether a port counts there by itself. Where none does, all connections are TIME_WAIT that
     # may be reused, and the series may be absent.
     destinations: dict
 
@@ -141,14 +142,22 @@ def figures(sockets, settings, source, moment):
         ("port_blocked",): len(blocked),
         ("port_time_wait",): len(waiting),
         ("port_time_wait_reusable",): len(waiting - {s.port for s in tcp if s not in reusable}),
-        ("port_destination_used_max",): len(blocked) + max(map(len, ports.values()), default=0),
     }
     for protocol, states in (("tcp", TCP_STATES), ("udp", UDP_STATES)):
         for state in states:
             if state != "bound_inactive" or source == "sock_diag":
                 values["port_sockets", protocol, state] = sum(
                     s.protocol == protocol and s.state == state for s in seen)
-    return Figures(values, {label(*key): (len(blocked) + len(held), bool(held)) for key, held in ports.items()})
+    taken = {key: taken_bounds(pool, blocked | held, settings) for key, held in ports.items()}
+    none = taken_bounds(pool, blocked, settings)
+    values["port_destination_used_max",] = tuple(max(bounds) for bounds in zip(none, *taken.values()))
+    return Figures(values, {label(*key): (taken[key], bool(held)) for key, held in ports.items()})
+
+
+def taken_bounds(pool, taken, settings):
+    """The port that connect() leaves out may be counted as taken, and need not be: whether it gets it in the end is
+    chance."""
+    return len(taken), len(pool) - room(pool - taken, settings)[0]
 
 
 def is_shut(socket):
