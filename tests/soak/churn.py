@@ -10,8 +10,9 @@ connect() cannot get by the log of this process: those whose connection is open,
 may not be taken over. A line for each, and one of the whole. At the end connect() takes what is left, which is the kernel's
 own answer.
 
-ALERTS-FILE gets a test for promtool: the samples, over and over for 20 minutes, and which alerts of RULES-FILE are firing
-in each minute has to be none; with "exhausted" in the place of a file name's end, .exhausted.yaml, the critical one is.
+ALERTS-FILE gets a test for promtool: the samples, the last of them over and over until there are 20 minutes of them, and
+no alert of RULES-FILE firing in any of these minutes. When the file's name ends in .exhausted.yaml, the one for exhausted
+destinations is firing at the end.
 """
 import ctypes
 import errno
@@ -153,19 +154,22 @@ class Churn:
             client.setblocking(False)
             error = client.connect_ex((self.address, 5000))
             if error == errno.EADDRNOTAVAIL:
-                return len(kept), low, self.log.held(time.monotonic())
+                return len(kept), (low, self.log.held(time.monotonic()))
             kept.append(client)
 
 
 def write_alerts(path, rules, records):
-    """The samples as series; a pod whose figures go on like this for 20 minutes."""
+    """The samples as series: a pod whose figures go on like this for 20 minutes."""
     minutes = 20
     times = minutes * 60 // PERIOD + 1
+    # What was recorded, and then its last ten seconds over and over.
+    steady = records[-10 // PERIOD:]
+    played = (records + steady * times)[:times]
     names = sorted({name for record in records for name in record if not name.startswith("port_scan_")})
     lines = [f"rule_files: [{rules}]", "evaluation_interval: 15s", "tests:", f"  - interval: {PERIOD}s",
              "    input_series:"]
     for name in names:
-        values = [f"{records[i % len(records)].get(name, 0):g}" for i in range(times)]
+        values = [f"{record.get(name, 0):g}" for record in played]
         quoted = name.replace("'", "''")
         lines += [f"      - series: '{quoted}'", f"        values: '{' '.join(values)}'"]
     lines.append("    promql_expr_test:")
@@ -190,11 +194,14 @@ def main():
     hold = sysctl("tcp_tw_reuse_delay")[0] / 1000 if may_be_reused else TIME_WAIT_SECONDS
     churn = Churn(program, address, listen_in(netns, address), Log(hold))
     churn.run(float(rate), float(seconds))
-    got, low, high = churn.fill()
+    got, held = churn.fill()
     first, last = sysctl("ip_local_port_range")
+    size = last - first + 1
+    low, high = size - max(held), size - min(held)
     print(f"made {churn.made}, failed {churn.failed}, first failure at {churn.first_failure or 0:.1f} s, "
           f"slowest connect() {churn.slowest * 1e6:.0f} us")
-    print(f"then connect() got {got} of {last - first + 1}, of which {low} to {high} are held by the log")
+    agrees = low - size // 100 <= got <= high + size // 100
+    print(f"then connect() got {got} of {size}, {'as' if agrees else 'not as'} the log has it: {low} to {high}")
     write_alerts(alerts, rules, churn.records)
 
 
