@@ -23,16 +23,15 @@ teardown() {
 churn() {
     run ns python3 "$CHURN" "$PROGRAM" "$1" "$RATE" "$LASTS" "$2" "$3" "$RULES"
     assert_success
-    echo "$output" | sed 's/^/# /' >&3
+    say "${output//$'\n'/$'\n# '}"
 }
 
 # follows: every figure was within a hundredth of the pool of what connect() could not get.
 follows() {
-    local off
-    for off in $(sed -nE 's/^sample .*, off by ([0-9]+)$/\1/p' <<<"$output"); do
-        [ "$off" -le 6 ] || fail "a figure is off by $off of 600"
-    done
-    [ "$(grep -c '^sample ' <<<"$output")" -ge $((LASTS / 2 - 2)) ]
+    local offs
+    offs=$(sed -nE 's/^sample .*, off by ([0-9]+)$/\1/p' <<<"$output")
+    [ "$(wc -l <<<"$offs")" -ge $((LASTS * 4 / 10)) ]
+    holds "$(sort -n <<<"$offs" | tail -n 1) <= 6"
 }
 
 @test "300 connections a second on loopback: each gets a port, the figure says how many are left, no alert" {

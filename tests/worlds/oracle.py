@@ -92,8 +92,8 @@ def label(local, remote, remote_port, device):
 class Figures:
     # By name and label values: what is wanted, or the least and the most.
     values: dict
-    # By label: the least and the most, and whether a port counts there by itself. Where none does, all connections are TIME_WAIT that
-    # may be reused, and the series may be absent.
+    # By label: the least and the most, and whether the series must be there. Where all connections are TIME_WAIT that may
+    # be taken over, it need not.
     destinations: dict
 
 
@@ -151,7 +151,9 @@ def figures(sockets, settings, source, moment):
     taken = {key: taken_bounds(pool, blocked | held, settings) for key, held in ports.items()}
     none = taken_bounds(pool, blocked, settings)
     values["port_destination_used_max",] = tuple(max(bounds) for bounds in zip(none, *taken.values()))
-    return Figures(values, {label(*key): (taken[key], bool(held)) for key, held in ports.items()})
+    lasting = {(*s.destination(), s.device if source == "sock_diag" else 0) for s in tcp
+               if s.remote is not None and s.port not in blocked and s not in reusable}
+    return Figures(values, {label(*key): (taken[key], key in lasting) for key in ports})
 
 
 def taken_bounds(pool, taken, settings):
