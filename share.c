@@ -12,8 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Microseconds of CLOCK_MONOTONIC; ended_us is 0 while there is no result. */
+/*
+ * Times are microseconds of CLOCK_MONOTONIC. Only `valid` is published atomically: some
+ * 32-bit machines have no atomic store of eight bytes. The lock guards the rest.
+ */
 struct share_slot {
+	uint32_t valid; /* 0 while there is no result */
 	int64_t began_us;
 	int64_t ended_us;
 	int64_t cpu_us; /* processor time that it took */
@@ -67,7 +71,7 @@ lock(const struct share *share, int command, short type)
 static bool
 serves(const struct share_slot *slot, int64_t arrived_ms)
 {
-	if (slot->ended_us == 0)
+	if (!slot->valid)
 		return false;
 	return (arrived_ms + 1) * 1000 <= slot->began_us ||
 	       read_clock_us(CLOCK_MONOTONIC) - slot->ended_us <=
@@ -101,13 +105,13 @@ share_give(const struct share *share, const void *result)
 
 	if (share->lock_fd < 0)
 		return;
-	/* In this order for whoever comes after a holder that died in between. */
-	__atomic_store_n(&slot->ended_us, 0, __ATOMIC_SEQ_CST);
+	/* Invalidate, copy, publish: a writer that dies half-way leaves no result. */
+	__atomic_store_n(&slot->valid, 0, __ATOMIC_SEQ_CST);
 	memcpy(slot->result, result, share->size);
 	slot->began_us = share->began_us;
 	slot->cpu_us = read_clock_us(CLOCK_PROCESS_CPUTIME_ID) - share->began_cpu_us;
-	__atomic_store_n(
-		&slot->ended_us, read_clock_us(CLOCK_MONOTONIC), __ATOMIC_SEQ_CST);
+	slot->ended_us = read_clock_us(CLOCK_MONOTONIC);
+	__atomic_store_n(&slot->valid, slot->ended_us != 0, __ATOMIC_SEQ_CST);
 	lock(share, F_SETLK, F_UNLCK);
 }
 
