@@ -42,7 +42,9 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 OPTIMIZED := $(filter-out -O0,$(filter -O%,$(CFLAGS)))
 FORTIFY := $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 OUR_CPPFLAGS := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
-OUR_CFLAGS := -std=c11 $(WARNINGS) -fstack-protector-strong
+# Not every architecture's compiler knows it: it warns, and once for each file.
+PROTECTOR := $(shell $(CC) -Werror -fstack-protector-strong -E -x c /dev/null >/dev/null 2>&1 && echo -fstack-protector-strong)
+OUR_CFLAGS := -std=c11 $(WARNINGS) $(PROTECTOR)
 OUR_LDFLAGS := -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 ifeq ($(STATIC),0)
 OUR_CFLAGS += -fPIE
@@ -51,16 +53,22 @@ else ifneq ($(MUSL),)
 # musl-gcc of Debian does not see the headers of the kernel, which are beside those of glibc, and its specs know no static
 # PIE: that is another file to start from, where it is there.
 OUR_CFLAGS += -fPIE -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch)
-MUSL_LIBRARY := $(patsubst %-gnu,/usr/lib/%-musl,$(shell $(CC) -print-multiarch))
+MUSL_LIBRARY := /usr/lib/$(subst -gnu,-musl,$(shell $(CC) -print-multiarch))
 ifneq ($(wildcard $(MUSL_LIBRARY)/rcrt1.o),)
 OUR_LDFLAGS += -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text $(addprefix $(MUSL_LIBRARY)/,rcrt1.o crti.o)
 OUR_LDLIBS := $(MUSL_LIBRARY)/crtn.o
 else
 OUR_LDFLAGS += -static -no-pie
+NO_PIE := 1
 endif
-else
+# The C library has what starts a static PIE on some architectures only; its name comes back as it is where it has not.
+else ifneq ($(filter /%,$(shell $(CC) -print-file-name=rcrt1.o)),)
 OUR_CFLAGS += -fPIE
 OUR_LDFLAGS += -static-pie
+else
+OUR_CFLAGS += -fno-pie
+OUR_LDFLAGS += -static -no-pie
+NO_PIE := 1
 endif
 
 COMPILE = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
@@ -79,6 +87,7 @@ all: $(BUILD)/$(PROGRAM)
 
 $(BUILD)/$(PROGRAM): $(OBJECTS)
 	$(LINK) -o $@ $(OBJECTS) $(LDLIBS) $(OUR_LDLIBS)
+	$(if $(NO_PIE),@echo 'link $@: no rcrt1.o in this C library: static without position independence')
 
 # The page's style and script as C has them, without indentation and lines that are comments, and the digests that its
 # security policy allows them by.
