@@ -15,7 +15,13 @@
 #include <unistd.h>
 
 #ifndef SO_NETNS_COOKIE /* Linux 5.14; the headers may be older */
+#if defined(__hppa__)
+#define SO_NETNS_COOKIE 0x4045
+#elif defined(__sparc__)
+#define SO_NETNS_COOKIE 0x50
+#else
 #define SO_NETNS_COOKIE 71
+#endif
 #endif
 
 static const char unix_prefix[] = "unix:";

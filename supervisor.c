@@ -485,8 +485,12 @@ close_from_to(unsigned first, unsigned last)
 {
 	struct rlimit limit = { .rlim_cur = 0 };
 
-	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+	if (first > last)
 		return;
+#ifdef SYS_close_range
+	if (syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+#endif
 	/* Before Linux 5.9, or forbidden: none is above what was allowed. */
 	getrlimit(RLIMIT_NOFILE, &limit);
 	for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; fd++)
