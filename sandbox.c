@@ -8,6 +8,7 @@
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/net.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -23,24 +24,39 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* The headers may be older than the kernel; these numbers are the same everywhere. */
+/*
+ * The headers may be older than the kernel. From 424 on a call has the same number
+ * everywhere, counted from where the numbers of the architecture begin.
+ */
 #ifndef SYS_landlock_create_ruleset
-#define SYS_landlock_create_ruleset 444
-#define SYS_landlock_restrict_self 446
+#if defined(__alpha__)
+#define NUMBERS_BEGIN 110
+#elif defined(__mips__)
+#define NUMBERS_BEGIN __NR_Linux
+#elif defined(__x86_64__) && defined(__ILP32__)
+#define NUMBERS_BEGIN 0x40000000
+#else
+#define NUMBERS_BEGIN 0
 #endif
-#ifndef SYS_close_range
-#define SYS_close_range 436
+#define SYS_landlock_create_ruleset (NUMBERS_BEGIN + 444)
+#define SYS_landlock_restrict_self (NUMBERS_BEGIN + 446)
 #endif
 
 /* 0 where the numbers of this architecture's calls have not been looked at. */
 #if defined(__x86_64__) && !defined(__ILP32__)
 #define ARCHITECTURE AUDIT_ARCH_X86_64
+#elif defined(__i386__)
+#define ARCHITECTURE AUDIT_ARCH_I386
 #elif defined(__aarch64__) && defined(__AARCH64EL__)
 #define ARCHITECTURE AUDIT_ARCH_AARCH64
 #elif defined(__arm__) && defined(__ARMEL__)
 #define ARCHITECTURE AUDIT_ARCH_ARM
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+#define ARCHITECTURE AUDIT_ARCH_PPC64LE
 #elif defined(__riscv) && __riscv_xlen == 64
 #define ARCHITECTURE AUDIT_ARCH_RISCV64
+#elif defined(__s390x__)
+#define ARCHITECTURE AUDIT_ARCH_S390X
 #else
 #define ARCHITECTURE 0
 #endif
@@ -79,9 +95,20 @@ struct rule {
 #define ALL ((uint32_t)-1)
 
 /*
+ * The GNU C library still multiplexes its socket calls here, for kernels before 4.3. Only
+ * the number of the call is an argument; the rest is in memory, which no filter sees.
+ */
+#if defined(__i386__) || defined(__s390x__)
+#define USES_SOCKETCALL 1
+#else
+#define USES_SOCKETCALL 0
+#endif
+#define SOCKETCALL(name) ALLOW_IF(socketcall, 0, ALL, SYS_##name)
+
+/*
  * What is left when everything is open: read and write, wait, keep the deadline, end. The
  * names differ between architectures and C libraries; where there are several for one
- * thing, all are here.
+ * thing, all are here. Names behind one #ifdef exist on the same architectures.
  */
 static const struct rule responder_rules[] = {
 	ALLOW(read),
@@ -94,7 +121,6 @@ static const struct rule responder_rules[] = {
 	ALLOW_IF(setitimer, 0, ALL, ITIMER_REAL),
 	ALLOW(rt_sigreturn),
 	ALLOW(restart_syscall),
-	ALLOW(clock_gettime),
 	ALLOW(exit),
 	ALLOW(exit_group),
 	ALLOW_IF(ppoll, 1, ALL, 1),
@@ -103,6 +129,12 @@ static const struct rule responder_rules[] = {
 #endif
 #ifdef SYS_ppoll_time64
 	ALLOW_IF(ppoll_time64, 1, ALL, 1),
+#endif
+#ifdef SYS_clock_gettime
+	ALLOW(clock_gettime),
+#endif
+#ifdef SYS_clock_gettime32 /* musl's name of the same on 32 bits */
+	ALLOW(clock_gettime32),
 #endif
 #ifdef SYS_clock_gettime64
 	ALLOW(clock_gettime64),
@@ -117,12 +149,25 @@ static const struct rule responder_rules[] = {
 #ifdef SYS_sigreturn
 	ALLOW(sigreturn),
 #endif
+#if USES_SOCKETCALL
+	SOCKETCALL(RECV),
+	SOCKETCALL(RECVFROM),
+	SOCKETCALL(SEND),
+	SOCKETCALL(SENDTO),
+	SOCKETCALL(SHUTDOWN),
+#endif
 };
 
 /* Not O_ACCMODE: musl counts O_PATH to it. */
 #define WRITING (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | \
 		    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+/* On s390 the stack comes first (CONFIG_CLONE_BACKWARDS2). */
+#ifdef __s390__
+#define CLONE_FLAGS 1
+#else
+#define CLONE_FLAGS 0
+#endif
 #define SOCKET_TYPE 0xf
 #define SOCKET(family, bits, is) \
 	{ SYS_socket, { { ALL, family, 0 }, { bits, is, 1 } } }
@@ -132,10 +177,9 @@ static const struct rule responder_rules[] = {
  * the C library and libsystemd call in between.
  */
 static const struct rule server_rules[] = {
-	ALLOW(accept4), ALLOW(bind), ALLOW(brk), ALLOW(capget), ALLOW(capset), ALLOW(clock_gettime),
-	ALLOW(clock_nanosleep), ALLOW(close), ALLOW(close_range), ALLOW(connect),
-	ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait), ALLOW(exit),
-	ALLOW(exit_group), ALLOW(faccessat), ALLOW(fcntl), ALLOW(fstat), ALLOW(futex),
+	ALLOW(accept4), ALLOW(bind), ALLOW(brk), ALLOW(capget), ALLOW(capset), ALLOW(close),
+	ALLOW(connect), ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait),
+	ALLOW(exit), ALLOW(exit_group), ALLOW(faccessat), ALLOW(fcntl), ALLOW(futex),
 	ALLOW(getegid), ALLOW(geteuid), ALLOW(getgid), ALLOW(getpid), ALLOW(getppid),
 	ALLOW(getrandom), ALLOW(getsockname), ALLOW(getsockopt), ALLOW(gettid),
 	ALLOW(getuid), ALLOW(kill), ALLOW(landlock_create_ruleset),
@@ -146,7 +190,7 @@ static const struct rule server_rules[] = {
 	ALLOW(sendmsg), ALLOW(sendto), ALLOW(set_robust_list), ALLOW(set_tid_address), ALLOW(setitimer),
 	ALLOW(setsockopt), ALLOW(shutdown), ALLOW(statx), ALLOW(tgkill), ALLOW(tkill), ALLOW(uname),
 	ALLOW(unlinkat), ALLOW(wait4), ALLOW(write), ALLOW(writev),
-	ALLOW_IF(clone, 0, NAMESPACES, 0),
+	ALLOW_IF(clone, CLONE_FLAGS, NAMESPACES, 0),
 	ALLOW_IF(ioctl, 1, ALL, TIOCOUTQ),
 	ALLOW_IF(ioctl, 1, ALL, SIOCGIFINDEX),
 	ALLOW_IF(mprotect, 2, PROT_EXEC, 0),
@@ -158,14 +202,20 @@ static const struct rule server_rules[] = {
 	SOCKET(AF_INET6, SOCKET_TYPE, SOCK_STREAM),
 	SOCKET(AF_UNIX, 0, 0),
 	{ SYS_socket, { { ALL, AF_NETLINK, 0 }, { ALL, NETLINK_SOCK_DIAG, 2 } } },
-#ifdef SYS_mmap
-	ALLOW_IF(mmap, 2, PROT_EXEC, 0),
+#ifdef SYS_fstat
+	ALLOW(fstat),
 #endif
 #ifdef SYS_newfstatat
 	ALLOW(newfstatat),
 #endif
+#ifdef SYS_close_range
+	ALLOW(close_range),
+#endif
 #ifdef SYS_rseq
 	ALLOW(rseq),
+#endif
+#ifdef SYS_clock_gettime
+	ALLOW(clock_gettime), ALLOW(clock_nanosleep),
 #endif
 	/* Where the C library uses the older names of the same. */
 #ifdef SYS_open
@@ -176,22 +226,60 @@ static const struct rule server_rules[] = {
 #ifdef SYS_getrlimit
 	ALLOW(getrlimit),
 #endif
+#ifdef SYS_ugetrlimit
+	ALLOW(ugetrlimit),
+#endif
 #ifdef SYS_accept
 	ALLOW(accept),
 #endif
-	/* On 32 bits: wider numbers, and calls of their own for sockets and time. */
-#ifdef SYS_fcntl64
-	ALLOW(fcntl64), ALLOW(fstat64), ALLOW(fstatat64), ALLOW(lstat64), ALLOW(stat64),
-	ALLOW(_llseek), ALLOW_IF(mmap2, 2, PROT_EXEC, 0), ALLOW(ugetrlimit),
-	ALLOW(getegid32), ALLOW(geteuid32), ALLOW(getgid32), ALLOW(getuid32),
+#ifdef SYS_recv
+	ALLOW(recv), ALLOW(send),
+#endif
+#ifdef SYS_sigreturn
 	ALLOW(sigreturn),
+#endif
+	/*
+	 * Where there is mmap2, mmap is the older form, which takes its arguments from
+	 * memory, and no C library uses it. It does so on s390x too: there a server maps
+	 * nothing, and the C library gets its memory by brk.
+	 */
+#ifdef SYS_mmap2
+	ALLOW_IF(mmap2, 2, PROT_EXEC, 0),
+#elif !defined(__s390x__)
+	ALLOW_IF(mmap, 2, PROT_EXEC, 0),
+#endif
+	/* On 32 bits: wider numbers, and calls of their own for time. */
+#ifdef SYS__llseek
+	ALLOW(_llseek),
+#endif
+#ifdef SYS_fcntl64
+	ALLOW(fcntl64),
+#endif
+#ifdef SYS_fstat64
+	ALLOW(fstat64), ALLOW(fstatat64),
+#endif
+#ifdef SYS_stat64
+	ALLOW(lstat64), ALLOW(stat64),
+#endif
+#ifdef SYS_getuid32
+	ALLOW(getegid32), ALLOW(geteuid32), ALLOW(getgid32), ALLOW(getuid32),
+#endif
+#ifdef SYS_clock_gettime32
+	ALLOW(clock_gettime32), ALLOW(clock_nanosleep_time32),
 #endif
 #ifdef SYS_ppoll_time64
 	ALLOW(ppoll_time64), ALLOW(clock_gettime64), ALLOW(clock_nanosleep_time64),
 	ALLOW(futex_time64),
 #endif
-#ifdef SYS_recv
-	ALLOW(recv), ALLOW(send),
+#if USES_SOCKETCALL
+	SOCKETCALL(ACCEPT), SOCKETCALL(ACCEPT4), SOCKETCALL(BIND), SOCKETCALL(CONNECT),
+	SOCKETCALL(GETSOCKNAME), SOCKETCALL(GETSOCKOPT), SOCKETCALL(LISTEN),
+	SOCKETCALL(RECV), SOCKETCALL(RECVFROM), SOCKETCALL(RECVMSG), SOCKETCALL(SEND),
+	SOCKETCALL(SENDMSG), SOCKETCALL(SENDTO), SOCKETCALL(SETSOCKOPT),
+	SOCKETCALL(SHUTDOWN),
+#ifdef __GLIBC__ /* Its family and type cannot be told. musl makes the direct call. */
+	SOCKETCALL(SOCKET),
+#endif
 #endif
 };
 /* clang-format on */
