@@ -117,7 +117,6 @@ static const struct rule responder_rules[] = {
 	ALLOW(sendto),
 	ALLOW(shutdown),
 	ALLOW(close),
-	ALLOW_IF(lseek, 2, ALL, SEEK_SET),
 	ALLOW_IF(setitimer, 0, ALL, ITIMER_REAL),
 	ALLOW(rt_sigreturn),
 	ALLOW(restart_syscall),
@@ -138,6 +137,9 @@ static const struct rule responder_rules[] = {
 #endif
 #ifdef SYS_clock_gettime64
 	ALLOW(clock_gettime64),
+#endif
+#ifdef SYS_lseek
+	ALLOW_IF(lseek, 2, ALL, SEEK_SET),
 #endif
 #ifdef SYS__llseek
 	ALLOW_IF(_llseek, 4, ALL, SEEK_SET),
@@ -179,11 +181,11 @@ static const struct rule responder_rules[] = {
 static const struct rule server_rules[] = {
 	ALLOW(accept4), ALLOW(bind), ALLOW(brk), ALLOW(capget), ALLOW(capset), ALLOW(close),
 	ALLOW(connect), ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait),
-	ALLOW(exit), ALLOW(exit_group), ALLOW(faccessat), ALLOW(fcntl), ALLOW(futex),
+	ALLOW(exit), ALLOW(exit_group), ALLOW(faccessat), ALLOW(futex),
 	ALLOW(getegid), ALLOW(geteuid), ALLOW(getgid), ALLOW(getpid), ALLOW(getppid),
 	ALLOW(getrandom), ALLOW(getsockname), ALLOW(getsockopt), ALLOW(gettid),
 	ALLOW(getuid), ALLOW(kill), ALLOW(landlock_create_ruleset),
-	ALLOW(landlock_restrict_self), ALLOW(listen), ALLOW(lseek), ALLOW(madvise),
+	ALLOW(landlock_restrict_self), ALLOW(listen), ALLOW(madvise),
 	ALLOW(munmap), ALLOW(nanosleep), ALLOW(ppoll), ALLOW(read),
 	ALLOW(readlinkat), ALLOW(recvfrom), ALLOW(recvmsg), ALLOW(restart_syscall),
 	ALLOW(rt_sigaction), ALLOW(rt_sigprocmask), ALLOW(rt_sigreturn), ALLOW(seccomp),
@@ -202,6 +204,12 @@ static const struct rule server_rules[] = {
 	SOCKET(AF_INET6, SOCKET_TYPE, SOCK_STREAM),
 	SOCKET(AF_UNIX, 0, 0),
 	{ SYS_socket, { { ALL, AF_NETLINK, 0 }, { ALL, NETLINK_SOCK_DIAG, 2 } } },
+#ifdef SYS_fcntl
+	ALLOW(fcntl),
+#endif
+#ifdef SYS_lseek
+	ALLOW(lseek),
+#endif
 #ifdef SYS_fstat
 	ALLOW(fstat),
 #endif
@@ -245,7 +253,7 @@ static const struct rule server_rules[] = {
 	 */
 #ifdef SYS_mmap2
 	ALLOW_IF(mmap2, 2, PROT_EXEC, 0),
-#elif !defined(__s390x__)
+#elif defined(SYS_mmap) && !defined(__s390x__)
 	ALLOW_IF(mmap, 2, PROT_EXEC, 0),
 #endif
 	/* On 32 bits: wider numbers, and calls of their own for time. */
