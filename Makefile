@@ -41,7 +41,9 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 # Fortification needs an optimizer, and the builder's own level of it wins.
 OPTIMIZED := $(filter-out -O0,$(filter -O%,$(CFLAGS)))
 FORTIFY := $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
-OUR_CPPFLAGS := -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
+# On 32 bits: files beyond 2 GiB, inodes beyond 32 bits, and times beyond 2038.
+LARGE := -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
+OUR_CPPFLAGS := -D_GNU_SOURCE $(LARGE) -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
 # Not every architecture's compiler knows it: it warns, and once for each file.
 PROTECTOR := $(shell $(CC) -Werror -fstack-protector-strong -E -x c /dev/null >/dev/null 2>&1 && echo -fstack-protector-strong)
 OUR_CFLAGS := -std=c11 $(WARNINGS) $(PROTECTOR)
