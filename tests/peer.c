@@ -9,8 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <net/if.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
@@ -41,6 +44,7 @@ enum {
 struct address {
 	struct sockaddr_storage storage;
 	socklen_t len;
+	char device[IFNAMSIZ]; /* that sockets are bound to, or empty */
 };
 
 static int64_t
@@ -73,11 +77,31 @@ number(const char *text)
 	return value;
 }
 
-/* An IPv4 or IPv6 address, or a UNIX socket: its path, or '@' and its abstract name. */
+/* An address without the device behind it, "fe80::1%eth0", which is stored in a. */
+static const char *
+take_device(const char *host, struct address *a)
+{
+	static char name[108];
+	char *device;
+
+	snprintf(name, sizeof(name), "%s", host);
+	device = strchr(name, '%');
+	if (!device)
+		return name;
+	*device = '\0';
+	snprintf(a->device, sizeof(a->device), "%s", device + 1);
+	return name;
+}
+
+/*
+ * An IPv4 or IPv6 address, with a device or without, or a UNIX socket: its path, or '@' and
+ * its abstract name.
+ */
 static struct address
-address(const char *host, const char *port)
+address(const char *text, const char *port)
 {
 	struct address a = { .len = sizeof(struct sockaddr_in) };
+	const char *host = take_device(text, &a);
 	struct sockaddr_in *sin = (struct sockaddr_in *)&a.storage;
 	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)&a.storage;
 	struct sockaddr_un *sun = (struct sockaddr_un *)&a.storage;
@@ -97,6 +121,7 @@ address(const char *host, const char *port)
 	} else if (inet_pton(AF_INET6, host, &sin6->sin6_addr) == 1) {
 		sin6->sin6_family = AF_INET6;
 		sin6->sin6_port = htons((uint16_t)number(port));
+		sin6->sin6_scope_id = if_nametoindex(a.device);
 		a.len = sizeof(*sin6);
 	} else {
 		errx(2, "not an address: %s", host);
@@ -113,6 +138,9 @@ open_socket(const struct address *a, int type)
 	if (fd < 0)
 		err(1, "socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (a->device[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, a->device,
+				    (socklen_t)strlen(a->device)) < 0)
+		err(1, "bind to device %s", a->device);
 	return fd;
 }
 
@@ -143,6 +171,51 @@ connect_to(int fd, const struct address *a)
 {
 	if (connect(fd, (const struct sockaddr *)&a->storage, a->len) < 0)
 		err(1, "connect");
+}
+
+/* Write the local port range of this network namespace; returns what it was. */
+static void
+exchange_range(const char *range, char *ret_before, size_t size)
+{
+	int fd = open("/proc/sys/net/ipv4/ip_local_port_range", O_RDWR | O_CLOEXEC);
+	ssize_t n = -1;
+
+	if (fd >= 0 && ret_before)
+		n = pread(fd, ret_before, size - 1, 0);
+	if (n >= 0)
+		ret_before[n] = '\0';
+	if (fd < 0 || (ret_before && n < 0) || pwrite(fd, range, strlen(range), 0) < 0)
+		err(1, "ip_local_port_range");
+	close(fd);
+}
+
+/*
+ * Connect from FROM-HOST FROM-PORT. With port 0 the kernel finds one; with ~PORT it finds
+ * that one, the only one of the range meanwhile; without the tilde the socket is bound to
+ * it by number. Returns what connect() does.
+ */
+static int
+connect_from(int fd, char *words[], const struct address *to)
+{
+	bool found = words[1][0] == '~';
+	struct address from = address(words[0], found ? "0" : words[1]);
+	char range[32], before[32];
+	int r, error;
+
+	if (strcmp(words[1], "0") == 0 || found)
+		bind_to_host(fd, &from);
+	else
+		bind_to(fd, &from);
+	if (found) {
+		snprintf(range, sizeof(range), "%s %s", words[1] + 1, words[1] + 1);
+		exchange_range(range, before, sizeof(before));
+	}
+	r = connect(fd, (const struct sockaddr *)&to->storage, to->len);
+	error = errno;
+	if (found)
+		exchange_range(before, NULL, 0);
+	errno = error;
+	return r;
 }
 
 /* --- hold: make sockets and keep them
@@ -179,7 +252,7 @@ make_shared_listener(char *word[])
 
 /*
  * dial HOST PORT [FROM-HOST FROM-PORT]: nobody accepts, the backlog does, so let no
- * `connect` follow: it would accept this one. With FROM-PORT 0 the kernel finds the port.
+ * `connect` follow: it would accept this one. For FROM-PORT see connect_from().
  */
 static void
 make_client(char *word[])
@@ -187,15 +260,10 @@ make_client(char *word[])
 	struct address to = address(word[1], word[2]);
 
 	last_client = open_socket(&to, SOCK_STREAM);
-	if (word[3]) {
-		struct address from = address(word[3], word[4]);
-
-		if (strcmp(word[4], "0") == 0)
-			bind_to_host(last_client, &from);
-		else
-			bind_to(last_client, &from);
-	}
-	connect_to(last_client, &to);
+	if (!word[3])
+		connect_to(last_client, &to);
+	else if (connect_from(last_client, word + 3, &to) < 0)
+		err(1, "connect");
 }
 
 /* connect HOST PORT [FROM-HOST FROM-PORT] */
@@ -337,21 +405,102 @@ make_close_wait(char *word[])
 static void
 make_syn_sent(char *word[])
 {
-	struct address to = address(word[1], word[2]), from = address(word[3], word[4]);
-	struct address other = from;
+	struct address to = address(word[1], word[2]), other = address(word[3], "7000");
 	int queue = open_socket(&to, SOCK_STREAM), filler = open_socket(&to, SOCK_STREAM);
 	int fd = open_socket(&to, SOCK_STREAM | SOCK_NONBLOCK);
 
-	((struct sockaddr_in *)&other.storage)->sin_port = htons(7000);
 	bind_to(queue, &to);
 	if (listen(queue, 0) < 0)
 		err(1, "listen");
 	bind_to(filler, &other);
 	connect_to(filler, &to);
-	bind_to(fd, &from);
+	if (connect_from(fd, word + 3, &to) == 0 || errno != EINPROGRESS)
+		errx(1, "connect was answered");
+}
+
+/* A packet of TCP without options, as a TUN device carries it. */
+struct packet {
+	struct iphdr ip;
+	struct tcphdr tcp;
+};
+
+static uint32_t
+add_words(uint32_t sum, const void *data, size_t len)
+{
+	uint16_t word;
+
+	for (size_t at = 0; at < len; at += sizeof(word)) {
+		memcpy(&word, (const char *)data + at, sizeof(word));
+		sum += word;
+	}
+	return sum;
+}
+
+static uint16_t
+finish_checksum(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t) ~(sum + (sum >> 16));
+}
+
+/* A SYN without ACK against a SYN, as from a peer that connects at the same time. */
+static struct packet
+cross_syn(const struct packet *syn)
+{
+	struct packet answer = {
+		.ip = { .version = 4,
+			.ihl = 5,
+			.ttl = 64,
+			.protocol = IPPROTO_TCP,
+			.tot_len = htons(sizeof(answer)),
+			.saddr = syn->ip.daddr,
+			.daddr = syn->ip.saddr },
+		.tcp = { .source = syn->tcp.dest,
+			.dest = syn->tcp.source,
+			.syn = 1,
+			.doff = sizeof(struct tcphdr) / 4,
+			.window = htons(1024) },
+	};
+	uint32_t sum = htons(IPPROTO_TCP) + htons(sizeof(answer.tcp));
+
+	sum = add_words(sum, &answer.ip.saddr, 2 * sizeof(answer.ip.saddr));
+	answer.tcp.check =
+		finish_checksum(add_words(sum, &answer.tcp, sizeof(answer.tcp)));
+	answer.ip.check = finish_checksum(add_words(0, &answer.ip, sizeof(answer.ip)));
+	return answer;
+}
+
+/*
+ * crossed-open DEVICE HOST PORT: connect through a TUN device whose other end connects at
+ * the same time and says nothing more: SYN_RECV without a listening socket. IPv4 only.
+ */
+static void
+make_crossed_open(char *word[])
+{
+	static int device = -1;
+	struct ifreq request = { .ifr_flags = IFF_TUN | IFF_NO_PI };
+	struct address to = address(word[2], word[3]);
+	int fd = open_socket(&to, SOCK_STREAM | SOCK_NONBLOCK);
+	struct packet answer;
+	char data[2048];
+	struct packet *syn = (struct packet *)data;
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", word[1]);
+	if (device < 0)
+		device = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	/* A descriptor that has its device already says EBADFD or EINVAL. */
+	ioctl(device, TUNSETIFF, &request);
 	if (connect(fd, (const struct sockaddr *)&to.storage, to.len) == 0 ||
 		errno != EINPROGRESS)
-		errx(1, "connect was answered");
+		err(1, "connect");
+	do {
+		if (read(device, data, sizeof(data)) < 0)
+			err(1, "read %s", word[1]);
+	} while (syn->ip.version != 4 || syn->ip.protocol != IPPROTO_TCP ||
+		 !syn->tcp.syn || syn->tcp.ack);
+	answer = cross_syn(syn);
+	if (write(device, &answer, sizeof(answer)) < 0)
+		err(1, "write %s", word[1]);
 }
 
 /*
@@ -427,6 +576,7 @@ static const struct {
 	{ "last-ack", make_last_ack },
 	{ "syn-sent", make_syn_sent },
 	{ "syn-recv", make_syn_recv },
+	{ "crossed-open", make_crossed_open },
 	{ "bind-tcp", make_bound_tcp },
 	{ "bind-udp", make_bound_udp },
 	{ "connect-udp", make_connected_udp },
