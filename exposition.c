@@ -124,6 +124,13 @@ emit_time_wait(struct buf *b, const char *name, const struct exposition_scrape *
 }
 
 static void
+emit_time_wait_reusable(
+	struct buf *b, const char *name, const struct exposition_scrape *scrape)
+{
+	write_plain(b, name, scrape, scrape->report->totals.time_wait_reusable);
+}
+
+static void
 emit_blocked(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
 	write_plain(b, name, scrape, scrape->report->totals.blocked);
@@ -309,6 +316,9 @@ static const struct family {
 	  emit_blocked, NULL },
 	{ "port_time_wait", "", "gauge", "gauge",
 	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, NULL },
+	{ "port_time_wait_reusable", "", "gauge", "gauge",
+	  "TCP ports of the pool held by nothing but TIME_WAIT sockets, each of which connect() may take over now.",
+	  emit_time_wait_reusable, NULL },
 	{ "port_destination_used_max", "", "gauge", "gauge",
 	  "TCP ports of the pool that a new connect() to the destination nearest to exhaustion cannot use.",
 	  emit_destination_used_max, NULL },

@@ -36,6 +36,9 @@ const char *const ports_source_names[PORTS_SOURCES] = {
 static const char *const file_names[PORTS_FILES] = {
 	[PORTS_FILE_RANGE] = "sys/net/ipv4/ip_local_port_range",
 	[PORTS_FILE_RESERVED] = "sys/net/ipv4/ip_local_reserved_ports",
+	[PORTS_FILE_TW_REUSE] = "sys/net/ipv4/tcp_tw_reuse",
+	[PORTS_FILE_TW_REUSE_DELAY] = "sys/net/ipv4/tcp_tw_reuse_delay",
+	[PORTS_FILE_TIMESTAMPS] = "sys/net/ipv4/tcp_timestamps",
 	[PORTS_FILE_SOCKSTAT] = "self/net/sockstat",
 	[PORTS_FILE_SOCKSTAT6] = "self/net/sockstat6",
 	[PORTS_FILE_TCP] = "self/net/tcp",
@@ -346,6 +349,42 @@ read_pool(const struct ports *ports, struct usage_pool *pool, const char **ret_o
 	return procnet_parse_reserved(pool, buf, (size_t)n);
 }
 
+/*
+ * A sysctl that is one number. A kernel that lacks the file does what it did before there
+ * was one.
+ */
+static int
+read_setting(const struct ports *ports, enum ports_file file, uint32_t absent,
+	uint32_t *ret_value, const char **ret_object)
+{
+	char buf[SMALL_FILE];
+	ssize_t n = read_small(ports, file, buf, sizeof(buf));
+
+	*ret_object = file_names[file];
+	if (n == -ENOENT) {
+		*ret_value = absent;
+		return 0;
+	}
+	return n < 0 ? (int)n : procnet_parse_setting(buf, (size_t)n, ret_value);
+}
+
+static int
+read_reuse(const struct ports *ports, struct usage_reuse *reuse, const char **ret_object)
+{
+	enum {
+		DELAY_MS = 1000, /* before Linux 6.14 */
+	};
+	int r = read_setting(ports, PORTS_FILE_TW_REUSE, 0, &reuse->mode, ret_object);
+
+	if (r == 0)
+		r = read_setting(ports, PORTS_FILE_TW_REUSE_DELAY, DELAY_MS,
+			&reuse->delay_ms, ret_object);
+	if (r == 0)
+		r = read_setting(
+			ports, PORTS_FILE_TIMESTAMPS, 0, &reuse->timestamps, ret_object);
+	return r;
+}
+
 static void
 fill_report(const struct usage *usage, size_t top, struct ports_report *report)
 {
@@ -374,6 +413,8 @@ ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_re
 		return r;
 	usage_reset(&usage, ports->seed);
 	r = read_pool(ports, &usage.pool, ret_object);
+	if (r == 0)
+		r = read_reuse(ports, &usage.reuse, ret_object);
 	if (r == 0)
 		r = scan(ports, &usage, ret_report, ret_object);
 	if (r < 0)
@@ -426,7 +467,8 @@ ports_open(struct ports *ret_ports, const char *procfs, enum ports_source source
 	open_nothing(ret_ports);
 	make_seed(ret_ports->seed);
 	open_files(ret_ports, procfs, PORTS_FILE_RANGE,
-		source == PORTS_SOURCE_SOCK_DIAG ? PORTS_FILE_RESERVED : PORTS_FILE_UDP6);
+		source == PORTS_SOURCE_SOCK_DIAG ? PORTS_FILE_TIMESTAMPS
+						 : PORTS_FILE_UDP6);
 	if (source == PORTS_SOURCE_PROCFS)
 		return;
 	for (int i = 0; i < PORTS_SOCK_DIAG_TRIES; i++)

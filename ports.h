@@ -34,6 +34,9 @@ enum {
 enum ports_file {
 	PORTS_FILE_RANGE,
 	PORTS_FILE_RESERVED,
+	PORTS_FILE_TW_REUSE,
+	PORTS_FILE_TW_REUSE_DELAY,
+	PORTS_FILE_TIMESTAMPS,
 	PORTS_FILE_SOCKSTAT,
 	PORTS_FILE_SOCKSTAT6,
 	PORTS_FILE_TCP,
@@ -75,11 +78,11 @@ struct ports_report {
 };
 
 /*
- * Open what a measurement by this source needs: the range and the reserved ports under
- * the directory `procfs` ("/proc"), netlink sockets, the tables under `procfs`. AUTO is
- * sock_diag, or the tables where sock_diag cannot be had whole. sock_diag always asks
- * about the network namespace of this process, so another procfs goes with the source
- * PROCFS. All is close-on-exec.
+ * Open what a measurement by this source needs: the range, the reserved ports and what
+ * decides about TIME_WAIT under the directory `procfs` ("/proc"), netlink sockets, the
+ * tables under `procfs`. AUTO is sock_diag, or the tables where sock_diag cannot be had
+ * whole. sock_diag always asks about the network namespace of this process, so another
+ * procfs goes with the source PROCFS. All is close-on-exec.
  *
  * What cannot be opened is remembered, and said by ports_collect() if it is needed. The
  * caller closes with ports_close().

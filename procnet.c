@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Where a parser stands in a line, and where the line ends. */
 struct cursor {
@@ -204,17 +205,41 @@ has_trailing_fields(struct cursor c)
 	return fields >= TRAILING_FIELDS;
 }
 
+/*
+ * How long a socket has been in TIME_WAIT, from the timer, "03:00001770 ", which says in
+ * clock ticks what is left of the minute. 0 when no such timer runs.
+ */
+static uint32_t
+read_age(struct cursor c)
+{
+	enum {
+		TIMER_TIME_WAIT = 3,
+		TIME_WAIT_MS = 60 * 1000, /* TCP_TIMEWAIT_LEN in include/net/tcp.h */
+	};
+	unsigned timer, ticks;
+	uint64_t left_ms;
+
+	skip_spaces(&c);
+	if (!take_hex(&c, 2, &timer) || timer != TIMER_TIME_WAIT || !take_char(&c, ':') ||
+		!take_hex(&c, 8, &ticks) || !take_char(&c, ' '))
+		return 0;
+	left_ms = ticks * UINT64_C(1000) / (uint64_t)sysconf(_SC_CLK_TCK);
+	return left_ms <= TIME_WAIT_MS ? (uint32_t)(TIME_WAIT_MS - left_ms) : 0;
+}
+
 static bool
 parse_row(struct cursor line, enum usage_protocol protocol, struct usage_row *ret_row)
 {
 	struct destination *to = &ret_row->destination;
 
 	ret_row->protocol = protocol;
-	return take_entry(&line) &&
-	       take_endpoint(&line, &to->local, &ret_row->local_port) &&
-	       take_endpoint(&line, &to->remote, &to->remote_port) &&
-	       take_state(&line, protocol, &ret_row->state) && skip_queues(&line) &&
-	       has_trailing_fields(line);
+	if (!take_entry(&line) ||
+		!take_endpoint(&line, &to->local, &ret_row->local_port) ||
+		!take_endpoint(&line, &to->remote, &to->remote_port) ||
+		!take_state(&line, protocol, &ret_row->state) || !skip_queues(&line))
+		return false;
+	ret_row->age_ms = ret_row->state == USAGE_TIME_WAIT ? read_age(line) : 0;
+	return has_trailing_fields(line);
 }
 
 ssize_t
@@ -288,6 +313,19 @@ procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *
 		return -EBADMSG;
 	*ret_first = first;
 	*ret_last = last;
+	return 0;
+}
+
+int
+procnet_parse_setting(const char *buf, size_t len, uint32_t *ret_value)
+{
+	struct slice digits = { buf, len > 0 ? len - 1 : 0 };
+	uint64_t value;
+
+	if (len == 0 || buf[len - 1] != '\n' ||
+		util_parse_number(digits, 0, UINT32_MAX, &value) < 0)
+		return -EBADMSG;
+	*ret_value = (uint32_t)value;
 	return 0;
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read the kernel's text files about ports: the socket tables of /proc/net, the two
- * sysctls that make the pool, the socket counts of sockstat.
+ * Read the kernel's text files about ports: the socket tables of /proc/net, the
+ * sysctls that make the pool and that free TIME_WAIT, the socket counts of sockstat.
  *
  * The formats are parsed by field, not by column: IPv4 rows are usually padded to 150
  * bytes, IPv6 rows and gVisor's never are.
  *
- * Source: Linux net/ipv4/tcp_ipv4.c (get_tcp4_sock), net/ipv6/tcp_ipv6.c (get_tcp6_sock),
- * net/ipv4/udp.c (udp4_format_sock), net/ipv4/proc.c (sockstat_seq_show),
- * kernel/sysctl.c (proc_do_large_bitmap); gVisor pkg/sentry/fsimpl/proc/task_net.go.
- * Pure: no I/O, no allocation, and no pointer to buf is kept.
+ * Source: Linux net/ipv4/tcp_ipv4.c (get_tcp4_sock, get_timewait4_sock),
+ * net/ipv6/tcp_ipv6.c (get_tcp6_sock), net/ipv4/udp.c (udp4_format_sock), net/ipv4/proc.c
+ * (sockstat_seq_show), kernel/sysctl.c (proc_do_large_bitmap); gVisor
+ * pkg/sentry/fsimpl/proc/task_net.go. Pure: no I/O, no allocation, and no pointer to buf
+ * is kept.
  */
 #ifndef PROCNET_H
 #define PROCNET_H
@@ -55,6 +56,13 @@ struct slice procnet_last_endpoints(const char *buf, size_t len);
  */
 int
 procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *ret_last);
+
+/*
+ * Read a sysctl that is one number, "2\n".
+ *
+ * Returns 0 or -EBADMSG.
+ */
+int procnet_parse_setting(const char *buf, size_t len, uint32_t *ret_value);
 
 /*
  * Take the ports of ip_local_reserved_ports, "8080,9148-9150\n" or nothing at all, out of

@@ -162,6 +162,24 @@ read_address(uint8_t family, const uint32_t words[4], struct in6_addr *ret_addre
 	return family == AF_INET;
 }
 
+/*
+ * How long a socket has been in TIME_WAIT, from the time that is left of the minute.
+ * While it waits for the peer's FIN, the kernel shows it in FIN_WAIT2.
+ */
+static uint32_t
+read_age(const struct inet_diag_msg *message)
+{
+	enum {
+		TIMER_TIME_WAIT = 3,
+		TIME_WAIT_MS = 60 * 1000, /* TCP_TIMEWAIT_LEN in include/net/tcp.h */
+	};
+
+	if (message->idiag_timer != TIMER_TIME_WAIT ||
+		message->idiag_expires > TIME_WAIT_MS)
+		return 0;
+	return TIME_WAIT_MS - message->idiag_expires;
+}
+
 static bool
 read_row(enum usage_protocol protocol, const char *buf, size_t len,
 	struct usage_row *ret_row)
@@ -174,6 +192,7 @@ read_row(enum usage_protocol protocol, const char *buf, size_t len,
 	memcpy(&message, buf, sizeof(message));
 	ret_row->protocol = protocol;
 	ret_row->local_port = ntohs(message.id.idiag_sport);
+	ret_row->age_ms = read_age(&message);
 	to->remote_port = ntohs(message.id.idiag_dport);
 	return read_state(protocol, message.idiag_state, &ret_row->state) &&
 	       read_address(message.idiag_family, message.id.idiag_src, &to->local) &&

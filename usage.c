@@ -75,6 +75,7 @@ usage_restart(struct usage *usage)
 	usage->known_blocked = usage->blocked;
 	memset(usage->held, 0, sizeof(usage->held));
 	memset(&usage->held_beyond_time_wait, 0, sizeof(usage->held_beyond_time_wait));
+	memset(&usage->held_beyond_reusable, 0, sizeof(usage->held_beyond_reusable));
 	memset(&usage->blocked, 0, sizeof(usage->blocked));
 	memset(&usage->connected, 0, sizeof(usage->connected));
 	memset(usage->sockets, 0, sizeof(usage->sockets));
@@ -92,6 +93,7 @@ usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WO
 		usage_restart(usage);
 		memset(&usage->known_blocked, 0, sizeof(usage->known_blocked));
 		memset(&usage->pool, 0, sizeof(usage->pool));
+		memset(&usage->reuse, 0, sizeof(usage->reuse));
 	}
 	destinations_reset(&usage->destinations, seed);
 }
@@ -107,18 +109,41 @@ blocks_port(const struct usage_row *row)
 	       row->destination.remote_port == 0;
 }
 
+static bool
+is_loopback(const struct in6_addr *address)
+{
+	return IN6_IS_ADDR_LOOPBACK(address) ||
+	       (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] == IN_LOOPBACKNET);
+}
+
+/*
+ * Whether connect() to the same destination may take over this socket in TIME_WAIT now.
+ * The kernel asks whether the connection had timestamps, which no source shows; the
+ * sysctl says whether it could have had them.
+ */
+static bool
+is_reusable(const struct usage_reuse *reuse, const struct usage_row *row)
+{
+	const struct destination *to = &row->destination;
+
+	if (row->state != USAGE_TIME_WAIT || row->age_ms <= reuse->delay_ms ||
+		reuse->timestamps == 0 || reuse->mode == 0)
+		return false;
+	return reuse->mode != 2 || is_loopback(&to->local) || is_loopback(&to->remote);
+}
+
 /*
  * A connection on a blocked port is one that a listening socket accepted, or shares the
- * port of a bound one: it takes nothing that is not taken already. What is still in
- * SYN_RECV came from outside as well.
+ * port of a bound one: it takes nothing that is not taken already. So does a request, in
+ * SYN_RECV; one on another port is a simultaneous open, or has outlived its listening
+ * socket.
  */
 static void
 add_destination(struct usage *usage, const struct usage_row *row)
 {
 	uint16_t port = row->local_port;
 
-	if (row->state == USAGE_SYN_RECV || bitmap_has(&usage->blocked, port) ||
-		bitmap_has(&usage->known_blocked, port))
+	if (bitmap_has(&usage->blocked, port) || bitmap_has(&usage->known_blocked, port))
 		return;
 	bitmap_set(&usage->connected, port);
 	destinations_add(&usage->destinations, &row->destination, port);
@@ -127,6 +152,9 @@ add_destination(struct usage *usage, const struct usage_row *row)
 static void
 add_tcp(struct usage *usage, const struct usage_row *row)
 {
+	if (is_reusable(&usage->reuse, row))
+		return;
+	bitmap_set(&usage->held_beyond_reusable, row->local_port);
 	if (row->state != USAGE_TIME_WAIT)
 		bitmap_set(&usage->held_beyond_time_wait, row->local_port);
 	if (!blocks_port(row)) {
@@ -169,6 +197,8 @@ usage_sum(const struct usage *usage)
 		totals.used_by[USAGE_UDP] += count_bits(udp);
 		totals.time_wait +=
 			count_bits(tcp & ~usage->held_beyond_time_wait.words[i]);
+		totals.time_wait_reusable +=
+			count_bits(tcp & ~usage->held_beyond_reusable.words[i]);
 		/* What a socket listened on stays closed for those that it accepted. */
 		totals.blocked += count_bits(
 			usage->blocked.words[i] | (usage->known_blocked.words[i] & tcp));

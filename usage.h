@@ -10,7 +10,8 @@
  *
  * Source: Linux net/ipv4/inet_hashtables.c (__inet_hash_connect), net/ipv4/udp.c
  * (udp_lib_get_port), Documentation/networking/ip-sysctl.rst (ip_local_port_range,
- * ip_local_reserved_ports). Pure: no I/O, no allocation.
+ * ip_local_reserved_ports, tcp_tw_reuse), net/ipv4/tcp_ipv4.c (tcp_twsk_unique). Pure: no
+ * I/O, no allocation.
  */
 #ifndef USAGE_H
 #define USAGE_H
@@ -65,10 +66,19 @@ struct usage_pool {
 	uint32_t reserved; /* ports of the range that are reserved */
 };
 
+/* What decides whether connect() takes over a socket in TIME_WAIT. */
+struct usage_reuse {
+	uint32_t mode;       /* tcp_tw_reuse: 0 never, 1 always, 2 over loopback only */
+	uint32_t timestamps; /* tcp_timestamps: 0 off */
+	uint32_t delay_ms;   /* tcp_tw_reuse_delay: not before it is older than that */
+};
+
 struct usage {
 	struct usage_pool pool;
+	struct usage_reuse reuse;
 	struct usage_bitmap held[USAGE_PROTOCOLS];
 	struct usage_bitmap held_beyond_time_wait; /* TCP, by anything but TIME_WAIT */
+	struct usage_bitmap held_beyond_reusable; /* by anything but reusable TIME_WAIT */
 	struct usage_bitmap blocked;       /* TCP, by a socket that listens or is bound */
 	struct usage_bitmap known_blocked; /* by the scan before usage_restart() */
 	struct usage_bitmap connected;     /* TCP, counted towards a destination */
@@ -84,6 +94,7 @@ struct usage_row {
 	enum usage_protocol protocol;
 	enum usage_state state;
 	uint16_t local_port; /* host byte order; 0 for a socket without a port */
+	uint32_t age_ms; /* in TIME_WAIT: for how long; 0 also when that is not known */
 	struct destination destination; /* remote_port 0 for a socket without a peer */
 };
 
@@ -93,6 +104,8 @@ struct usage_totals {
 	uint32_t used;
 	uint32_t used_by[USAGE_PROTOCOLS];
 	uint32_t time_wait;
+	uint32_t time_wait_reusable; /* of those: by sockets that connect() may take over
+	                              */
 	uint32_t blocked;
 	uint32_t destination_used_max;
 	uint32_t destination_error_max; /* 0 while every destination is counted exactly */

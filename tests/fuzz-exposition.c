@@ -20,7 +20,7 @@ enum {
 	/* 45 samples and 100 destinations, each byte of the name three; see CONTENT_MAX.
 	 */
 	TEXT_MAX = 192 * 1024,
-	FAMILIES = 17,
+	FAMILIES = 18,
 	LABELS_MAX = 4,
 	ROOMS = 4, /* too small ones that an input is tried with */
 };
@@ -111,6 +111,13 @@ value_time_wait(size_t i)
 {
 	(void)i;
 	return found.totals.time_wait;
+}
+
+static uint64_t
+value_time_wait_reusable(size_t i)
+{
+	(void)i;
+	return found.totals.time_wait_reusable;
 }
 
 static uint64_t
@@ -210,6 +217,8 @@ static const struct family families[FAMILIES] = {
 	  count_protocols, value_used_by, 0 },
 	{ "port_blocked", NULL, "gauge", "gauge", { NULL }, count_one, value_blocked, 0 },
 	{ "port_time_wait", NULL, "gauge", "gauge", { NULL }, count_one, value_time_wait, 0 },
+	{ "port_time_wait_reusable", NULL, "gauge", "gauge", { NULL },
+	  count_one, value_time_wait_reusable, 0 },
 	{ "port_destination_used_max", NULL, "gauge", "gauge", { NULL },
 	  count_one, value_destination_max, 0 },
 	{ "port_destination_used", NULL, "gauge", "gauge", { "source", "destination" },

@@ -239,6 +239,23 @@ check_count(struct slice file, const char *label, const char *name)
 	assert(at && memchr(at, '\n', (size_t)(file.data + file.len - at)));
 }
 
+/* A number in a line of its own is what the C library reads there. */
+static void
+check_setting(struct slice file)
+{
+	uint32_t value;
+	int r = procnet_parse_setting(file.data, file.len, &value);
+
+	assert(r == 0 || r == -EBADMSG);
+	if (r < 0) {
+		assert(file.len != 2 || file.data[1] != '\n' || file.data[0] < '0' ||
+			file.data[0] > '9');
+		return;
+	}
+	assert(is_line(file));
+	assert(strtoul(file.data, NULL, 10) == value);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -247,6 +264,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice reserved = take_file(&input);
 
 	check_pool(range, reserved);
+	check_setting(range);
+	check_setting(input);
 	check_count(input, "TCP:", "inuse");
 	check_count(input, "TCP:", "tw");
 	check_count(input, "TCP6:", "inuse");

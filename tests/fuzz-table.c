@@ -20,6 +20,8 @@ enum {
 	/* A pool that a table can use up. */
 	NARROW_FIRST = 40000,
 	NARROW_LAST = 40001,
+	REUSE_DELAY_MS = 1000,
+	QUEUES = sizeof("00000000:00000000 ") - 1,
 	/* A row that is damaged at every byte of it. */
 	DAMAGED_MAX = 300,
 };
@@ -48,6 +50,7 @@ reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS])
 	usage_pool_fill(&usage->pool, 1024, 65535);
 	usage_pool_reserve(&usage->pool, 8080, 8080);
 	usage_pool_reserve(&usage->pool, 9148, 9150);
+	usage->reuse = (struct usage_reuse){ 2, 1, REUSE_DELAY_MS };
 }
 
 static bool
@@ -80,7 +83,7 @@ check_consumed(const struct scan *scan, const char *buf, size_t len)
 
 /*
  * No port is held that the pool lacks, none is held by TCP in one bitmap only. What TCP
- * holds is blocked, counted towards a destination, or came from outside, in SYN_RECV.
+ * holds is blocked, counted towards a destination, or TIME_WAIT that is used again.
  */
 static void
 check_bitmaps(const struct usage *usage)
@@ -94,14 +97,17 @@ check_bitmaps(const struct usage *usage)
 		uint64_t connected = usage->connected.words[i];
 
 		assert(((tcp | udp) & ~usage->pool.ports.words[i]) == 0);
-		assert((usage->held_beyond_time_wait.words[i] & ~tcp) == 0);
-		assert(((blocked | connected) & ~tcp) == 0);
+		uint64_t held = usage->held_beyond_reusable.words[i];
+
+		assert((held & ~tcp) == 0);
+		assert((usage->held_beyond_time_wait.words[i] & ~held) == 0);
+		assert(((blocked | connected) & ~held) == 0);
 		assert((connected & usage->known_blocked.words[i]) == 0);
 		both |= blocked & connected;
-		neither |= tcp & ~(blocked | connected | usage->known_blocked.words[i]);
+		neither |= held & ~(blocked | connected | usage->known_blocked.words[i]);
 	}
 	assert(usage->blocked_late == (both != 0));
-	assert(neither == 0 || usage->sockets[USAGE_TCP][USAGE_SYN_RECV] > 0);
+	assert(neither == 0);
 }
 
 /* TCP sockets that may be on their way to a destination. */
@@ -113,8 +119,7 @@ count_connections(const struct usage *usage)
 
 	for (int state = 0; state < USAGE_STATES; state++)
 		count += tcp[state];
-	return count - tcp[USAGE_LISTEN] - tcp[USAGE_SYN_RECV] -
-	       tcp[USAGE_BOUND_INACTIVE];
+	return count - tcp[USAGE_LISTEN] - tcp[USAGE_BOUND_INACTIVE];
 }
 
 /* Each connected port leads somewhere, and no row leads to two destinations. */
@@ -159,6 +164,7 @@ check_totals(const struct usage *usage)
 	assert(totals.used <= totals.used_by[USAGE_TCP] + totals.used_by[USAGE_UDP]);
 	assert(totals.used <= sockets && sockets <= usage->rows);
 	assert(totals.time_wait <= totals.used_by[USAGE_TCP]);
+	assert(totals.time_wait_reusable <= totals.time_wait);
 	assert(totals.time_wait <= usage->sockets[USAGE_TCP][USAGE_TIME_WAIT]);
 	assert(totals.blocked <= totals.used_by[USAGE_TCP]);
 	assert(totals.destination_used_max >= totals.blocked);
@@ -296,9 +302,9 @@ static void
 model_row(const char *line, size_t len)
 {
 	struct usage_row *row = &model.rows[model.row_count++];
-	char local[33], remote[33];
-	unsigned port, remote_port, state;
-	int read = 0;
+	char local[33], remote[33], timer[12] = "";
+	unsigned port, remote_port, state, left;
+	int read = 0, end = 0;
 
 	assert(sscanf(line, " %*[0-9]: %32[^:]:%x %32[^:]:%x %x%n", local, &port, remote,
 		       &remote_port, &state, &read) == 5);
@@ -308,9 +314,33 @@ model_row(const char *line, size_t len)
 		.protocol = USAGE_TCP,
 		.state = state == 0 ? USAGE_CLOSE : (enum usage_state)state,
 		.local_port = (uint16_t)port,
-		.destination = { read_address(local), read_address(remote),
-			(uint16_t)remote_port },
+		.destination = { .local = read_address(local),
+			.remote = read_address(remote),
+			.remote_port = (uint16_t)remote_port },
 	};
+	/* Behind the queues, "03:00001770", of capital digits: what is left of a minute.
+	 */
+	line += read;
+	line += strspn(line, " ") + QUEUES;
+	sscanf(line, " %11s%n", timer, &end);
+	if (row->state == USAGE_TIME_WAIT && strncmp(timer, "03:", 3) == 0 &&
+		strspn(timer + 3, "0123456789ABCDEF") == 8 && line[end] == ' ' &&
+		sscanf(timer + 3, "%x", &left) == 1 && left <= 6000)
+		row->age_ms = 60000 - left * 10;
+}
+
+static bool
+is_reusable(const struct usage_row *row)
+{
+	static const uint8_t loopback[16] = { [15] = 1 };
+	static const uint8_t mapped[13] = { [10] = 0xff, [11] = 0xff, [12] = 127 };
+	const struct destination *to = &row->destination;
+
+	return row->state == USAGE_TIME_WAIT && row->age_ms > REUSE_DELAY_MS &&
+	       (memcmp(&to->local, loopback, 16) == 0 ||
+		       memcmp(&to->remote, loopback, 16) == 0 ||
+		       memcmp(&to->local, mapped, 13) == 0 ||
+		       memcmp(&to->remote, mapped, 13) == 0);
 }
 
 /* Whether one of the first `count` rows takes the port away from every connect(). */
@@ -320,7 +350,7 @@ is_blocked(size_t count, uint16_t port)
 	for (size_t i = 0; i < count; i++) {
 		const struct usage_row *row = &model.rows[i];
 
-		if (row->local_port == port &&
+		if (row->local_port == port && !is_reusable(row) &&
 			(row->state == USAGE_LISTEN || row->destination.remote_port == 0))
 			return true;
 	}
@@ -333,6 +363,16 @@ is_beyond_time_wait(uint16_t port)
 	for (size_t i = 0; i < model.row_count; i++) {
 		if (model.rows[i].local_port == port &&
 			model.rows[i].state != USAGE_TIME_WAIT)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_beyond_reusable(uint16_t port)
+{
+	for (size_t i = 0; i < model.row_count; i++) {
+		if (model.rows[i].local_port == port && !is_reusable(&model.rows[i]))
 			return true;
 	}
 	return false;
@@ -368,7 +408,7 @@ count_destinations(const struct usage *usage, bool all)
 		const struct usage_row *row = &model.rows[i];
 
 		if (usage_pool_contains(&usage->pool, row->local_port) &&
-			row->state != USAGE_SYN_RECV &&
+			!is_reusable(row) &&
 			!is_blocked(all ? model.row_count : i + 1, row->local_port))
 			count_destination(row);
 	}
@@ -390,6 +430,8 @@ check_against_model(const struct usage *usage, bool all)
 			is_blocked(model.row_count, port));
 		assert(has_port(&usage->held_beyond_time_wait, port) ==
 			is_beyond_time_wait(port));
+		assert(has_port(&usage->held_beyond_reusable, port) ==
+			is_beyond_reusable(port));
 	}
 	count_destinations(usage, all);
 	for (size_t i = 0; i < model.entry_count; i++) {
@@ -428,6 +470,7 @@ check_again(struct scan *scan, const char *buf, size_t len)
 	assert(!scan->usage.blocked_late);
 	after = usage_sum(&scan->usage);
 	assert(after.used == before.used && after.time_wait == before.time_wait);
+	assert(after.time_wait_reusable == before.time_wait_reusable);
 	assert(after.blocked == before.blocked);
 	assert(after.destination_used_max <= before.destination_used_max);
 	assert(late || after.destination_used_max == before.destination_used_max);
@@ -442,6 +485,7 @@ check_narrow(const char *buf, size_t len)
 
 	usage_reset(&usage, seeds[0]);
 	usage_pool_fill(&usage.pool, NARROW_FIRST, NARROW_LAST);
+	usage.reuse = (struct usage_reuse){ 0, 1, 0 };
 	assert(procnet_scan(&usage, USAGE_TCP, buf, len) >= 0);
 	totals = usage_sum(&usage);
 	assert(totals.total == NARROW_LAST - NARROW_FIRST + 1);

@@ -627,13 +627,16 @@ hold(char *argv[])
  * -------------------------
  */
 
-/* Returns 0 or an errno; the connection, if any, is *ret_fd. */
+/*
+ * Returns 0 or an errno; the connection, if any, is *ret_fd. The type is SOCK_STREAM, or
+ * has SOCK_NONBLOCK as well where nothing answers.
+ */
 static int
-try_connect(char *argv[], int *ret_fd)
+try_connect(char *argv[], int type, int *ret_fd)
 {
 	const struct linger linger = { 1, 0 };
 	struct address to = address(argv[0], argv[1]);
-	int fd = open_socket(&to, SOCK_STREAM);
+	int fd = open_socket(&to, type);
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	if (argv[2]) {
@@ -641,7 +644,8 @@ try_connect(char *argv[], int *ret_fd)
 
 		bind_to_host(fd, &from);
 	}
-	if (connect(fd, (const struct sockaddr *)&to.storage, to.len) < 0) {
+	if (connect(fd, (const struct sockaddr *)&to.storage, to.len) < 0 &&
+		errno != EINPROGRESS) {
 		int error = errno;
 
 		close(fd);
@@ -655,7 +659,7 @@ try_connect(char *argv[], int *ret_fd)
 static int
 try(char *argv[])
 {
-	int fd, error = try_connect(argv, &fd);
+	int fd, error = try_connect(argv, SOCK_STREAM, &fd);
 
 	puts(error ? strerrorname_np(error) : "connected");
 	return 0;
@@ -666,15 +670,28 @@ try(char *argv[])
  * accept: the backlog does.
  */
 static int
-fill(char *argv[])
+fill_by(char *argv[], int type)
 {
 	int fd, error;
 	long count = 0;
 
-	while ((error = try_connect(argv, &fd)) == 0)
+	while ((error = try_connect(argv, type, &fd)) == 0)
 		count++;
 	printf("%ld %s\n", count, strerrorname_np(error));
 	return 0;
+}
+
+static int
+fill(char *argv[])
+{
+	return fill_by(argv, SOCK_STREAM);
+}
+
+/* fill-unanswered HOST PORT [FROM-HOST]: the same without waiting for an answer. */
+static int
+fill_unanswered(char *argv[])
+{
+	return fill_by(argv, SOCK_STREAM | SOCK_NONBLOCK);
 }
 
 /* churn HOST PORT: listen there, and connect and reset without end; says "ready". */
@@ -1212,6 +1229,7 @@ static const struct {
 	{ "hold", 0, hold },
 	{ "try", 2, try },
 	{ "fill", 2, fill },
+	{ "fill-unanswered", 2, fill_unanswered },
 	{ "churn", 2, churn },
 	{ "talk", 2, talk },
 	{ "feed", 2, feed },

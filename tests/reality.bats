@@ -54,6 +54,12 @@ expect_room() {
     assert_output "$1 EADDRNOTAVAIL"
 }
 
+# expect_room_unanswered COUNT HOST PORT: the same where nothing answers, so that connect() may not wait.
+expect_room_unanswered() {
+    run ns "$PEER" fill-unanswered "${@:2}"
+    assert_output "$1 EADDRNOTAVAIL"
+}
+
 @test "0 to 10 connections to one destination: it is exhausted when used_max is total, not before" {
     hold "listen 0.0.0.0 5000" "listen 0.0.0.0 5001"
     local k
@@ -196,6 +202,124 @@ expect_room() {
     expect_try EADDRNOTAVAIL 127.0.0.1 5000
     expect_try connected 127.0.0.2 5000
     expect_room 10 127.0.0.2 5000
+}
+
+@test "a simultaneous open in SYN_RECV counts towards its destination, a request to a listening socket does not" {
+    ns ip tuntap add dev tun0 mode tun
+    ns ip addr add 10.7.0.1/24 dev tun0
+    ns ip link set tun0 up
+    hold "listen 127.0.0.1 5000" "syn-recv 127.0.0.1 40004 127.0.0.1 6001" "3 x crossed-open tun0 10.7.0.2 443"
+    measure
+    expect_both 4 port_sockets 'protocol="tcp",state="syn_recv"'
+    expect_both 1 port_blocked
+    expect_both 4 port_used
+    expect_both 4 port_destination_used_max
+    expect_both 4 port_destination_used "$(to 10.7.0.1 10.7.0.2:443)"
+    # connect() does not wait for an answer here: nobody gives one.
+    expect_room_unanswered 6 10.7.0.2 443
+    expect_room 9 127.0.0.1 5000
+}
+
+# all_older_than MS: every socket in TIME_WAIT, by what its timer has left of a minute, in hundredths of a second.
+all_older_than() {
+    ns cat /proc/self/net/tcp /proc/self/net/tcp6 | awk -v ms="$1" '
+        function hex(text, i, n) {
+            for (i = 1; i <= length(text); i++) n = n * 16 + index("123456789ABCDEF", substr(text, i, 1))
+            return n
+        }
+        $4 == "06" { split($6, timer, ":"); if (60000 - hex(timer[2]) * 10 < ms) young = 1 }
+        END { exit young }'
+}
+
+# set_delay MS: how old a socket in TIME_WAIT must be to be taken over, where the kernel can be told (Linux 6.14).
+set_delay() {
+    DELAY=1000
+    [ -e /proc/sys/net/ipv4/tcp_tw_reuse_delay ] || return 0
+    ns_sysctl tcp_tw_reuse_delay "$1"
+    DELAY=$1
+}
+
+# expect_room_left LABELS HOST PORT [FROM-HOST]: both sources say what connect() then gets of ten.
+expect_room_left() {
+    local used
+    used=$(metric "$BY_SOCK_DIAG" port_destination_used "$1") || used=$(metric "$BY_SOCK_DIAG" port_blocked)
+    [ "$used" = "$(metric "$BY_PROCFS" port_destination_used "$1" || metric "$BY_PROCFS" port_blocked)" ]
+    expect_room $((10 - used)) "${@:2}"
+}
+
+# make_time_waits: towards 127.0.0.1 with IPv4 and mapped, ::1, an address that is not loopback's, and FIN_WAIT2 that the
+# kernel keeps as it keeps TIME_WAIT.
+make_time_waits() {
+    ns ip addr add 10.0.0.1/32 dev lo
+    ns ip addr add 10.0.0.9/32 dev lo
+    hold "listen :: 5000" "2 x fin-wait2 127.0.0.1 5000" "2 x time-wait 127.0.0.1 5000" \
+        "2 x time-wait ::ffff:127.0.0.1 5000" "5 x time-wait ::1 5000" "4 x time-wait 10.0.0.9 5000 10.0.0.1 0"
+    wait_until 5 all_older_than $((DELAY + 50))
+}
+
+@test "TIME_WAIT that connect() may take over counts towards no destination: tcp_tw_reuse, loopback, timestamps" {
+    local reuse timestamps loopback other
+    for timestamps in 1 0; do
+        for reuse in 0 1 2; do
+            new_namespace "40000 40009"
+            ns_sysctl tcp_tw_reuse "$reuse"
+            ns_sysctl tcp_timestamps "$timestamps"
+            set_delay 10
+            make_time_waits
+            # How many of those to loopback, and of the others, are in the way.
+            loopback=1 other=1
+            [ "$timestamps$reuse" != 11 ] || loopback=0 other=0
+            [ "$timestamps$reuse" != 12 ] || loopback=0
+            echo "timestamps $timestamps, reuse $reuse"
+            measure
+            expect_both 10 port_total
+            expect_both 2 port_sockets 'protocol="tcp",state="fin_wait2"'
+            expect_both 13 port_sockets 'protocol="tcp",state="time_wait"'
+            expect_both $((2 + 4 * loopback)) port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+            [ "$loopback" = 0 ] || expect_both 5 port_destination_used "$(to ::1 '[::1]:5000')"
+            [ "$other" = 0 ] || expect_both 4 port_destination_used "$(to 10.0.0.1 10.0.0.9:5000)"
+            expect_room_left "$(to 127.0.0.1 127.0.0.1:5000)" 127.0.0.1 5000
+            expect_room_left "$(to ::1 '[::1]:5000')" ::1 5000
+            expect_room_left "$(to 10.0.0.1 10.0.0.9:5000)" 10.0.0.9 5000 10.0.0.1
+            stop_all
+        done
+    done
+}
+
+@test "TIME_WAIT younger than tcp_tw_reuse_delay counts, older does not" {
+    ns_sysctl tcp_tw_reuse 2
+    set_delay 1500
+    hold "listen 0.0.0.0 5000" "6 x time-wait 127.0.0.1 5000"
+    wait_until 10 all_older_than $((DELAY + 50))
+    hold "listen 0.0.0.0 5001" "3 x time-wait 127.0.0.1 5001"
+    # Of one port two destinations have a socket in TIME_WAIT, an old one and a young one.
+    measure
+    expect_both 3 port_destination_used_max
+    expect_both 3 port_destination_used "$(to 127.0.0.1 127.0.0.1:5001)"
+    expect_both 9 port_sockets 'protocol="tcp",state="time_wait"'
+    # A port with a young one is not for everybody.
+    expect_both $(($(metric "$BY_PROCFS" port_time_wait) - 3)) port_time_wait_reusable
+    expect_room 7 127.0.0.1 5001
+    expect_room 10 127.0.0.1 5000
+}
+
+@test "a port in TIME_WAIT towards two destinations is reusable when both sockets are" {
+    ns_sysctl tcp_tw_reuse 2
+    set_delay 1500
+    hold "listen 0.0.0.0 5000" "time-wait 127.0.0.1 5000 127.0.0.1 ~40003" "time-wait 127.0.0.1 5000 127.0.0.1 ~40004"
+    wait_until 10 all_older_than $((DELAY + 50))
+    hold "listen 0.0.0.0 5001" "time-wait 127.0.0.1 5001 127.0.0.1 ~40003"
+    measure
+    expect_both 2 port_time_wait
+    expect_both 1 port_time_wait_reusable
+    expect_both 1 port_destination_used_max
+    wait_until 10 all_older_than $((DELAY + 50))
+    measure
+    expect_both 2 port_time_wait
+    expect_both 2 port_time_wait_reusable
+    expect_both 0 port_destination_used_max
+    expect_both 2 port_used
+    expect_room 10 127.0.0.1 5001
 }
 
 @test "every state after SYN holds a port towards its destination" {

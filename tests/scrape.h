@@ -123,6 +123,7 @@ take_row(enum record kind, const uint8_t *record)
 		.protocol = kind == RECORD_UDP ? USAGE_UDP : USAGE_TCP,
 		.state = (enum usage_state)(1 + record[1] % (USAGE_STATES - 1)),
 		.local_port = (uint16_t)(record[2] << 8 | record[3]),
+		.age_ms = record[6] * 16U, /* more than a second, or less */
 		.destination.remote_port = (uint16_t)(record[4] << 8 | record[5]),
 	};
 	struct destination *to = &row.destination;
@@ -181,6 +182,7 @@ make_pool(const uint8_t *ends)
 	usage_reset(&found.usage, seed);
 	usage_pool_fill(&found.usage.pool, first, last);
 	usage_pool_reserve(&found.usage.pool, (uint16_t)(last & 0xfff0), last);
+	found.usage.reuse = (struct usage_reuse){ 1, 1, 1000 };
 }
 
 /* What is missing of the header is zero. Returns the bytes taken. */
@@ -222,6 +224,7 @@ block_free_ports(struct usage *usage)
 
 		usage->held[USAGE_TCP].words[i] |= free;
 		usage->held_beyond_time_wait.words[i] |= free;
+		usage->held_beyond_reusable.words[i] |= free;
 		usage->blocked.words[i] |= free;
 	}
 }
