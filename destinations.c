@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "destinations.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 void
@@ -10,6 +9,10 @@ destinations_clear(struct destinations *d)
 	/* A process that scans once leaves the pages alone that it never needs. */
 	if (d->entry_count > 0)
 		memset(d->slots, 0, sizeof(d->slots));
+	for (uint32_t i = 0; i < DESTINATIONS_EXACT; i++) {
+		if (d->rounds > 0 || i < d->entry_count)
+			memset(d->ports[i], 0, sizeof(d->ports[i]));
+	}
 	d->entry_count = 0;
 	d->last = 0;
 	d->rounds = 0;
@@ -56,7 +59,8 @@ hash(const struct destinations *d, const struct destination *to)
 		WORDS = sizeof(struct in6_addr) / sizeof(uint32_t)
 	};
 	const uint64_t *keys = d->keys;
-	uint64_t sum = keys[0] + keys[1] * to->remote_port;
+	uint64_t sum = keys[0] + keys[1] * to->remote_port +
+	               keys[DESTINATIONS_KEYS - 1] * to->device;
 
 	for (int i = 0; i < WORDS; i++)
 		sum += keys[2 + i] * to->local.s6_addr32[i] +
@@ -68,19 +72,19 @@ static bool
 equals(const struct destination *a, const struct destination *b)
 {
 	return IN6_ARE_ADDR_EQUAL(&a->remote, &b->remote) &&
-	       a->remote_port == b->remote_port &&
+	       a->remote_port == b->remote_port && a->device == b->device &&
 	       IN6_ARE_ADDR_EQUAL(&a->local, &b->local);
 }
 
 /* The slot of this destination, or the empty one where it belongs. */
-static uint16_t *
-find_slot(struct destinations *d, const struct destination *to)
+static uint32_t
+find_slot(const struct destinations *d, const struct destination *to)
 {
 	uint32_t i = hash(d, to) % DESTINATIONS_SLOTS;
 
 	while (d->slots[i] != 0 && !equals(&d->entries[d->slots[i] - 1].destination, to))
 		i = (i + 1) % DESTINATIONS_SLOTS;
-	return &d->slots[i];
+	return i;
 }
 
 /* Take one from every count, and every entry away that has come to nothing. */
@@ -94,7 +98,8 @@ take_one_from_all(struct destinations *d)
 		if (--d->entries[i].count == 0)
 			continue;
 		d->entries[kept] = d->entries[i];
-		*find_slot(d, &d->entries[kept].destination) = (uint16_t)(kept + 1);
+		d->slots[find_slot(d, &d->entries[kept].destination)] =
+			(uint16_t)(kept + 1);
 		kept++;
 	}
 	d->entry_count = kept;
@@ -113,7 +118,7 @@ find_entry(struct destinations *d, const struct destination *to)
 
 	if (d->entry_count > 0 && equals(&d->entries[d->last].destination, to))
 		return &d->entries[d->last];
-	slot = find_slot(d, to);
+	slot = &d->slots[find_slot(d, to)];
 	if (*slot == 0) {
 		if (d->entry_count == DESTINATIONS_MAX)
 			return NULL;
@@ -125,9 +130,32 @@ find_entry(struct destinations *d, const struct destination *to)
 	return &d->entries[d->last];
 }
 
+/* Whether entry number i has its ports one by one. A round moves entries. */
+static bool
+is_exact(const struct destinations *d, uint32_t i)
+{
+	return i < DESTINATIONS_EXACT && d->rounds == 0;
+}
+
+/* Note the port; returns whether it had been counted, as far as that is known. */
+static bool
+note_port(struct destinations *d, struct destinations_entry *entry, uint16_t port)
+{
+	uint64_t bit = UINT64_C(1) << (port % 64), *word;
+	bool noted = entry->count > 0 && entry->last_port == port;
+
+	entry->last_port = port;
+	if (!is_exact(d, d->last))
+		return noted;
+	word = &d->ports[d->last][port / 64];
+	noted = *word & bit;
+	*word |= bit;
+	return noted;
+}
+
 void
-destinations_add(
-	struct destinations *d, const struct destination *to, uint16_t local_port)
+destinations_add(struct destinations *d, const struct destination *to,
+	uint16_t local_port, bool is_end)
 {
 	struct destinations_entry *entry = find_entry(d, to);
 
@@ -135,23 +163,59 @@ destinations_add(
 		take_one_from_all(d);
 		return;
 	}
-	entry->count += entry->count == 0 || entry->last_port != local_port;
-	entry->last_port = local_port;
+	entry->count += !note_port(d, entry, local_port);
+	entry->has_end |= is_end;
+}
+
+/* How many ports entry number `other` has that number i lacks, or at most so many. */
+static uint32_t
+count_others(const struct destinations *d, uint32_t i, uint32_t other)
+{
+	uint32_t count = 0;
+
+	if (!is_exact(d, i) || !is_exact(d, other))
+		return d->entries[other].count;
+	for (int k = 0; k < DESTINATIONS_WORDS; k++)
+		count += (uint32_t)__builtin_popcountll(
+			d->ports[other][k] & ~d->ports[i][k]);
+	return count;
+}
+
+/* Entry number i, with the ports of sockets that are not bound to its device. */
+static struct destinations_entry
+sum_up(const struct destinations *d, uint32_t i)
+{
+	struct destinations_entry entry = d->entries[i];
+	struct destination unbound = entry.destination;
+	uint32_t number;
+
+	if (unbound.device == 0)
+		return entry;
+	unbound.device = 0;
+	number = d->slots[find_slot(d, &unbound)];
+	if (number > 0) {
+		entry.count += count_others(d, i, number - 1);
+		entry.has_end |= d->entries[number - 1].has_end;
+	}
+	return entry;
 }
 
 static bool
 comes_before(const struct destinations_entry *a, const struct destinations_entry *b)
 {
 	const struct destination *x = &a->destination, *y = &b->destination;
+	const uint32_t x_lost = a->count + !a->has_end, y_lost = b->count + !b->has_end;
 	int order;
 
-	if (a->count != b->count)
-		return a->count > b->count;
+	if (x_lost != y_lost)
+		return x_lost > y_lost;
 	order = memcmp(&x->remote, &y->remote, sizeof(x->remote));
 	if (order != 0)
 		return order < 0;
 	if (x->remote_port != y->remote_port)
 		return x->remote_port < y->remote_port;
+	if (x->device != y->device)
+		return x->device < y->device;
 	return memcmp(&x->local, &y->local, sizeof(x->local)) < 0;
 }
 
@@ -162,13 +226,15 @@ destinations_top(
 	size_t count = 0, at;
 
 	for (uint32_t i = 0; i < d->entry_count; i++) {
+		const struct destinations_entry entry = sum_up(d, i);
+
 		if (count == max &&
-			(max == 0 || !comes_before(&d->entries[i], &ret_top[max - 1])))
+			(max == 0 || !comes_before(&entry, &ret_top[max - 1])))
 			continue;
 		for (at = count < max ? count++ : max - 1;
-			at > 0 && comes_before(&d->entries[i], &ret_top[at - 1]); at--)
+			at > 0 && comes_before(&entry, &ret_top[at - 1]); at--)
 			ret_top[at] = ret_top[at - 1];
-		ret_top[at] = d->entries[i];
+		ret_top[at] = entry;
 	}
 	return count;
 }

@@ -8,16 +8,17 @@
  * DESTINATIONS_MAX + 1 rows, so no count is too low by more than rows /
  * (DESTINATIONS_MAX + 1), and none is higher than the rows that were given.
  *
- * Source: Misra and Gries, "Finding repeated elements" (1982); Lemire and Kaser,
- * "Strongly universal string hashing is fast" (2014), the multilinear family; Steele, Lea
- * and Flood, "Fast splittable pseudorandom number generators" (2014); RFC 4291 section
- * 2.5.5.2 (IPv4-mapped).
- * Pure: no I/O, no allocation.
+ * Source: Linux include/net/inet_hashtables.h (inet_match), include/net/inet_sock.h
+ * (inet_bound_dev_eq); Misra and Gries, "Finding repeated elements" (1982); Lemire and
+ * Kaser, "Strongly universal string hashing is fast" (2014), the multilinear family;
+ * Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014); RFC
+ * 4291 section 2.5.5.2 (IPv4-mapped). Pure: no I/O, no allocation.
  */
 #ifndef DESTINATIONS_H
 #define DESTINATIONS_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,20 +27,27 @@ enum {
 	/* Half of them stay empty, so that a search ends soon. */
 	DESTINATIONS_SLOTS = 2 * DESTINATIONS_MAX,
 	DESTINATIONS_SEED_WORDS = 2,
-	/* One for each 32-bit word of two addresses and for the port, one to begin with.
-	 */
-	DESTINATIONS_KEYS = 10,
+	/* One for each 32-bit word of two addresses, for the device and for the port, one
+	   to begin with. */
+	DESTINATIONS_KEYS = 11,
+	/* Whose ports are known one by one: those that have an entry first. */
+	DESTINATIONS_EXACT = 32,
+	DESTINATIONS_WORDS = 65536 / 64,
 	DESTINATIONS_TOP_MAX = 100, /* that may be asked for by name */
 };
 
 /*
  * What the kernel tells connections of one local port apart by. IPv4 addresses are in
- * their mapped form, whichever family the socket has. Link-local addresses of two
- * interfaces are one here.
+ * their mapped form, whichever family the socket has.
+ *
+ * A socket that is bound to a device, as each is that talks to a link-local address, has
+ * other connections than one that is not (inet_match). Index 0 is no device, or one that
+ * the source does not show.
  */
 struct destination {
 	struct in6_addr local;
 	struct in6_addr remote;
+	uint32_t device;      /* index of the interface */
 	uint16_t remote_port; /* host byte order */
 };
 
@@ -47,13 +55,19 @@ struct destination {
 struct destinations_entry {
 	struct destination destination;
 	uint16_t last_port; /* the local port counted last */
+	bool has_end;       /* the port at the end of an odd range leads there */
 	uint32_t count;
 };
 
-/* 704 KiB of entries and 64 KiB of slots; of the entries, what is used becomes resident.
+/*
+ * 768 KiB of entries, 64 KiB of slots, 256 KiB of ports; of the entries and the ports,
+ * what is used becomes resident.
  */
 struct destinations {
 	struct destinations_entry entries[DESTINATIONS_MAX]; /* filled from the front */
+	/* A bit for each port that leads to one of the first entries, up to the first
+	 * round. */
+	uint64_t ports[DESTINATIONS_EXACT][DESTINATIONS_WORDS];
 	uint16_t slots[DESTINATIONS_SLOTS]; /* by hash: the entry's number from 1, or 0 */
 	uint32_t entry_count;
 	uint32_t last;                    /* the entry counted last, if there are any */
@@ -73,15 +87,19 @@ void destinations_reset(
 void destinations_clear(struct destinations *d);
 
 /*
- * Count one local port towards a destination. The same port twice in a row counts
- * once: a table read in pieces may show a row again at the start of a piece.
+ * Count one local port towards a destination; `is_end` marks the one that has_end is
+ * about. A source that is read in pieces may show a row again: the same port counts once
+ * towards the first DESTINATIONS_EXACT destinations, and towards others when it comes
+ * twice in a row.
  */
-void destinations_add(
-	struct destinations *d, const struct destination *to, uint16_t local_port);
+void destinations_add(struct destinations *d, const struct destination *to,
+	uint16_t local_port, bool is_end);
 
 /*
- * The `max` destinations with the highest counts, highest first, equal ones in the order
- * of their bytes. Returns how many there are in ret_top.
+ * The `max` destinations that the fewest ports are left for, nearest to exhaustion first,
+ * equal ones in the order of their bytes. A socket bound to a device cannot have the
+ * ports of unbound ones either: its count has both, ports that are in both once as far as
+ * they are known one by one. Returns how many there are in ret_top.
  */
 size_t destinations_top(
 	const struct destinations *d, size_t max, struct destinations_entry *ret_top);

@@ -168,6 +168,9 @@ void
 exposition_write_source(struct buf *b, const struct destination *to)
 {
 	write_address(b, &to->local, "%s", "%s");
+	/* A number, as RFC 4007 allows: a confined process cannot ask for the name. */
+	if (to->device != 0)
+		buf_printf(b, "%%%" PRIu32, to->device);
 }
 
 void

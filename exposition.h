@@ -66,7 +66,10 @@ void exposition_write(struct buf *b, enum exposition_format format,
  */
 void exposition_write_label_value(struct buf *b, struct slice value);
 
-/* Append the local address, "10.0.0.5", "2001:db8::5"; what the label `source` says. */
+/*
+ * Append the local address, "10.0.0.5", "2001:db8::5", "fe80::5%2" for a socket bound to
+ * the device of index 2; what the label `source` says.
+ */
 void exposition_write_source(struct buf *b, const struct destination *to);
 
 /* Append the remote address and port as a URL has them, "10.0.0.9:443",

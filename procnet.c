@@ -233,6 +233,8 @@ parse_row(struct cursor line, enum usage_protocol protocol, struct usage_row *re
 	struct destination *to = &ret_row->destination;
 
 	ret_row->protocol = protocol;
+	to->device = 0;            /* these files do not show it, */
+	ret_row->is_bound = false; /* nor this */
 	if (!take_entry(&line) ||
 		!take_endpoint(&line, &to->local, &ret_row->local_port) ||
 		!take_endpoint(&line, &to->remote, &to->remote_port) ||

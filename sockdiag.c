@@ -22,20 +22,26 @@ enum {
 /*
  * The legacy request walks IPv4 and IPv6 in one pass, but knows TCP only. The kernel
  * calls that family "unspecified".
+ *
+ * No row tells whether its socket was bound by number, but the kernel chooses by it: TCP
+ * is walked twice, and each socket shown once. The bound ones come first, so that what
+ * they block is known to the others.
  */
 static const struct dump {
-	enum usage_protocol protocol;
+	enum sockdiag_rows rows;
 	uint16_t type;
 	uint8_t family;
 } dumps[] = {
-	{ USAGE_TCP, TCPDIAG_GETSOCK, AF_UNSPEC },
-	{ USAGE_UDP, SOCK_DIAG_BY_FAMILY, AF_INET },
-	{ USAGE_UDP, SOCK_DIAG_BY_FAMILY, AF_INET6 },
+	{ SOCKDIAG_TCP_BOUND, TCPDIAG_GETSOCK, AF_UNSPEC },
+	{ SOCKDIAG_TCP, TCPDIAG_GETSOCK, AF_UNSPEC },
+	{ SOCKDIAG_UDP, SOCK_DIAG_BY_FAMILY, AF_INET },
+	{ SOCKDIAG_UDP, SOCK_DIAG_BY_FAMILY, AF_INET6 },
 };
 
-/* Two comparisons, each followed by its operand. */
+/* Two comparisons, each followed by its operand, and whether the kernel chose the port.
+ */
 struct filter {
-	struct inet_diag_bc_op at_least, first, at_most, last;
+	struct inet_diag_bc_op at_least, first, at_most, last, by_kernel, refuse;
 };
 
 /* Every part of a request is a multiple of NLMSG_ALIGNTO long. */
@@ -54,22 +60,28 @@ struct family_request {
 };
 
 /*
- * Keep what has a local port in first..last. `yes` and `no` are how far to jump, in
- * bytes; a jump past the end refuses. The operand is in the field `no` of what follows.
+ * Keep what has a local port in first..last, and of TCP what was bound by number or what
+ * was not. `yes` and `no` are how far to jump, in bytes; a jump past the
+ * end refuses. The operand is in the field `no` of what follows. The kernel wants each
+ * `yes` to stay inside: what is refused for a `yes` goes there by a jump of its own.
  */
 static struct filter
-make_filter(uint16_t first, uint16_t last)
+make_filter(uint16_t first, uint16_t last, enum sockdiag_rows rows)
 {
 	enum {
-		STEP = 2 * sizeof(struct inet_diag_bc_op),
+		OP = sizeof(struct inet_diag_bc_op),
 		PAST_END = 4,
 	};
 
 	return (struct filter){
-		.at_least = { INET_DIAG_BC_S_GE, STEP, 2 * STEP + PAST_END },
+		.at_least = { INET_DIAG_BC_S_GE, 2 * OP, 6 * OP + PAST_END },
 		.first = { .no = first },
-		.at_most = { INET_DIAG_BC_S_LE, STEP, STEP + PAST_END },
+		.at_most = { INET_DIAG_BC_S_LE, 2 * OP, 4 * OP + PAST_END },
 		.last = { .no = last },
+		.by_kernel = { INET_DIAG_BC_AUTO,
+			rows == SOCKDIAG_TCP_BOUND ? OP : 2 * OP,
+			rows == SOCKDIAG_TCP ? 2 * OP + PAST_END : 2 * OP },
+		.refuse = { INET_DIAG_BC_JMP, OP, OP + PAST_END },
 	};
 }
 
@@ -110,7 +122,7 @@ request_dump(int fd, const struct usage *usage, const struct dump *dump, uint32_
 	uint32_t sequence)
 {
 	struct filter filter =
-		make_filter(usage->pool.range_first, usage->pool.range_last);
+		make_filter(usage->pool.range_first, usage->pool.range_last, dump->rows);
 
 	if (dump->type == TCPDIAG_GETSOCK) {
 		struct legacy_request request = {
@@ -181,9 +193,9 @@ read_age(const struct inet_diag_msg *message)
 }
 
 static bool
-read_row(enum usage_protocol protocol, const char *buf, size_t len,
-	struct usage_row *ret_row)
+read_row(enum sockdiag_rows rows, const char *buf, size_t len, struct usage_row *ret_row)
 {
+	enum usage_protocol protocol = rows == SOCKDIAG_UDP ? USAGE_UDP : USAGE_TCP;
 	struct inet_diag_msg message;
 	struct destination *to = &ret_row->destination;
 
@@ -191,9 +203,11 @@ read_row(enum usage_protocol protocol, const char *buf, size_t len,
 		return false;
 	memcpy(&message, buf, sizeof(message));
 	ret_row->protocol = protocol;
+	ret_row->is_bound = rows == SOCKDIAG_TCP_BOUND;
 	ret_row->local_port = ntohs(message.id.idiag_sport);
 	ret_row->age_ms = read_age(&message);
 	to->remote_port = ntohs(message.id.idiag_dport);
+	to->device = message.id.idiag_if;
 	return read_state(protocol, message.idiag_state, &ret_row->state) &&
 	       read_address(message.idiag_family, message.id.idiag_src, &to->local) &&
 	       read_address(message.idiag_family, message.id.idiag_dst, &to->remote);
@@ -221,11 +235,11 @@ read_error(const char *buf, size_t len)
 
 /* Returns as sockdiag_scan() does. */
 static int
-scan_message(struct usage *usage, enum usage_protocol protocol, uint16_t type,
-	const char *buf, size_t len)
+scan_message(struct usage *usage, enum sockdiag_rows rows, uint16_t type, const char *buf,
+	size_t len)
 {
 	const uint16_t row_type =
-		protocol == USAGE_TCP ? TCPDIAG_GETSOCK : SOCK_DIAG_BY_FAMILY;
+		rows == SOCKDIAG_UDP ? SOCK_DIAG_BY_FAMILY : TCPDIAG_GETSOCK;
 	struct usage_row row;
 	int error;
 
@@ -235,14 +249,14 @@ scan_message(struct usage *usage, enum usage_protocol protocol, uint16_t type,
 			return error;
 		return type == NLMSG_DONE ? 1 : -EBADMSG; /* nobody asked for an ACK */
 	}
-	if (type != row_type || !read_row(protocol, buf, len, &row))
+	if (type != row_type || !read_row(rows, buf, len, &row))
 		return -EBADMSG;
 	usage_add(usage, &row);
 	return 0;
 }
 
 int
-sockdiag_scan(struct usage *usage, enum usage_protocol protocol, uint32_t sequence,
+sockdiag_scan(struct usage *usage, enum sockdiag_rows rows, uint32_t sequence,
 	const char *buf, size_t len)
 {
 	struct nlmsghdr header;
@@ -258,7 +272,7 @@ sockdiag_scan(struct usage *usage, enum usage_protocol protocol, uint32_t sequen
 			return -EBADMSG;
 		if (header.nlmsg_flags & NLM_F_DUMP_INTR)
 			return -EAGAIN;
-		r = scan_message(usage, protocol, header.nlmsg_type, buf + sizeof(header),
+		r = scan_message(usage, rows, header.nlmsg_type, buf + sizeof(header),
 			header.nlmsg_len - sizeof(header));
 		step = NLMSG_ALIGN(header.nlmsg_len);
 		step = step < len ? step : len;
@@ -299,7 +313,7 @@ collect_dump(int fd, struct usage *usage, const struct dump *dump, uint32_t stat
 		n = receive_part(fd, buf, sizeof(buf));
 		if (n <= 0)
 			return n < 0 ? (int)n : -EBADMSG;
-		r = sockdiag_scan(usage, dump->protocol, sequence, buf, (size_t)n);
+		r = sockdiag_scan(usage, dump->rows, sequence, buf, (size_t)n);
 	}
 	return r < 0 ? r : 0;
 }

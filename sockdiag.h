@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read the sockets of this network namespace from the kernel in binary form: three dumps
+ * Read the sockets of this network namespace from the kernel in binary form: four dumps
  * over NETLINK_SOCK_DIAG, of which the kernel leaves out what lies outside the local port
  * range.
  *
@@ -8,8 +8,8 @@
  * kernel may lack the modules tcp_diag or udp_diag.
  *
  * Source: sock_diag(7), netlink(7); Linux net/ipv4/inet_diag.c (inet_diag_dump_compat,
- * inet_diag_bc_run, bound inactive sockets since 6.8), net/ipv4/udp_diag.c,
- * net/netlink/af_netlink.c (netlink_dump).
+ * inet_diag_bc_run, inet_diag_bc_audit, bound inactive sockets since 6.8),
+ * net/ipv4/udp_diag.c, net/netlink/af_netlink.c (netlink_dump).
  */
 #ifndef SOCKDIAG_H
 #define SOCKDIAG_H
@@ -23,6 +23,19 @@
 enum {
 	/* What the kernel makes of a dump at a time, when it is given the room. */
 	SOCKDIAG_RECEIVE_MAX = 32 * 1024,
+};
+
+/* What the rows of a dump are. */
+enum sockdiag_rows {
+	/*
+	 * TCP sockets that were bound to their port by number (SOCK_BINDPORT_LOCK): they
+	 * close it to every connect() that looks for a port, connected or not. TIME_WAIT
+	 * and what was accepted is never here.
+	 */
+	SOCKDIAG_TCP_BOUND,
+	SOCKDIAG_TCP, /* all other TCP sockets */
+	SOCKDIAG_UDP,
+	SOCKDIAG_ROWS,
 };
 
 /* A netlink socket, opened before it is needed: a confined process opens none. */
@@ -59,7 +72,7 @@ int sockdiag_collect(const struct sockdiag *door, struct usage *usage);
  * is inconsistent, -EBADMSG when this is no part of it, or the -errno in the kernel's
  * answer. usage is unusable after an error.
  */
-int sockdiag_scan(struct usage *usage, enum usage_protocol protocol, uint32_t sequence,
+int sockdiag_scan(struct usage *usage, enum sockdiag_rows rows, uint32_t sequence,
 	const char *buf, size_t len);
 
 /*

@@ -49,6 +49,10 @@ usage_pool_fill(struct usage_pool *pool, uint16_t first, uint16_t last)
 	memset(pool, 0, sizeof(*pool));
 	pool->range_first = first;
 	pool->range_last = last;
+	if (last - first == 2)
+		pool->odd_end = last;
+	else if (last > first && (last - first) % 2 == 0)
+		pool->odd_end = first;
 	bitmap_fill(&pool->ports, first, last);
 }
 
@@ -99,14 +103,15 @@ usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WO
 }
 
 /*
- * A socket without a peer takes its port away from every connect(), of either family; in
- * the kernel's words, its bind bucket has fastreuse >= 0.
+ * A socket without a peer takes its port away from every connect(), of either family, and
+ * so does one that was bound before it connected; in the kernel's words, its bind bucket
+ * has fastreuse >= 0.
  */
 static bool
 blocks_port(const struct usage_row *row)
 {
 	return row->state == USAGE_LISTEN || row->state == USAGE_BOUND_INACTIVE ||
-	       row->destination.remote_port == 0;
+	       row->destination.remote_port == 0 || row->is_bound;
 }
 
 static bool
@@ -124,12 +129,16 @@ is_loopback(const struct in6_addr *address)
 static bool
 is_reusable(const struct usage_reuse *reuse, const struct usage_row *row)
 {
+	enum {
+		LOOPBACK_DEVICE = 1, /* LOOPBACK_IFINDEX in include/net/flow.h */
+	};
 	const struct destination *to = &row->destination;
 
 	if (row->state != USAGE_TIME_WAIT || row->age_ms <= reuse->delay_ms ||
 		reuse->timestamps == 0 || reuse->mode == 0)
 		return false;
-	return reuse->mode != 2 || is_loopback(&to->local) || is_loopback(&to->remote);
+	return reuse->mode != 2 || to->device == LOOPBACK_DEVICE ||
+	       is_loopback(&to->local) || is_loopback(&to->remote);
 }
 
 /*
@@ -146,7 +155,8 @@ add_destination(struct usage *usage, const struct usage_row *row)
 	if (bitmap_has(&usage->blocked, port) || bitmap_has(&usage->known_blocked, port))
 		return;
 	bitmap_set(&usage->connected, port);
-	destinations_add(&usage->destinations, &row->destination, port);
+	destinations_add(&usage->destinations, &row->destination, port,
+		port == usage->pool.odd_end);
 }
 
 static void
@@ -179,11 +189,29 @@ usage_add(struct usage *usage, const struct usage_row *row)
 		add_tcp(usage, row);
 }
 
+/* What a socket listened on stays closed for those that it accepted. */
+static uint64_t
+blocked_word(const struct usage *usage, int i)
+{
+	return usage->blocked.words[i] |
+	       (usage->known_blocked.words[i] & usage->held[USAGE_TCP].words[i]);
+}
+
+/* Whether connect() leaves out a port that is lost by nothing else. */
+static bool
+leaves_out(const struct usage *usage)
+{
+	uint16_t port = usage->pool.odd_end;
+
+	return usage_pool_contains(&usage->pool, port) &&
+	       !(blocked_word(usage, port / 64) >> (port % 64) & 1);
+}
+
 struct usage_totals
 usage_sum(const struct usage *usage)
 {
 	struct usage_totals totals = { 0 };
-	struct destinations_entry nearest;
+	struct destinations_entry nearest = { 0 };
 
 	/* Nothing is counted outside the range. */
 	for (int i = usage->pool.range_first / 64; i <= usage->pool.range_last / 64;
@@ -199,14 +227,11 @@ usage_sum(const struct usage *usage)
 			count_bits(tcp & ~usage->held_beyond_time_wait.words[i]);
 		totals.time_wait_reusable +=
 			count_bits(tcp & ~usage->held_beyond_reusable.words[i]);
-		/* What a socket listened on stays closed for those that it accepted. */
-		totals.blocked += count_bits(
-			usage->blocked.words[i] | (usage->known_blocked.words[i] & tcp));
+		totals.blocked += count_bits(blocked_word(usage, i));
 	}
-	totals.destination_used_max =
-		destinations_top(&usage->destinations, 1, &nearest) > 0
-			? usage_destination_used(&totals, &nearest)
-			: totals.blocked;
+	totals.left_out = leaves_out(usage);
+	destinations_top(&usage->destinations, 1, &nearest);
+	totals.destination_used_max = usage_destination_used(&totals, &nearest);
 	totals.destination_error_max = usage->destinations.rounds < totals.total
 	                                       ? usage->destinations.rounds
 	                                       : totals.total;
@@ -253,7 +278,8 @@ uint32_t
 usage_destination_used(
 	const struct usage_totals *totals, const struct destinations_entry *entry)
 {
-	uint32_t used = totals->blocked + entry->count;
+	uint32_t used =
+		totals->blocked + entry->count + (entry->has_end ? 0 : totals->left_out);
 
 	/* A row that the kernel shows twice while its table changes may count twice. */
 	return used < totals->total ? used : totals->total;

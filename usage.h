@@ -64,6 +64,7 @@ struct usage_pool {
 	uint16_t range_first;
 	uint16_t range_last;
 	uint32_t reserved; /* ports of the range that are reserved */
+	uint16_t odd_end;  /* the port that connect() leaves out, or 0 */
 };
 
 /* What decides whether connect() takes over a socket in TIME_WAIT. */
@@ -94,6 +95,7 @@ struct usage_row {
 	enum usage_protocol protocol;
 	enum usage_state state;
 	uint16_t local_port; /* host byte order; 0 for a socket without a port */
+	bool is_bound;       /* TCP: known to be bound to its port by number */
 	uint32_t age_ms; /* in TIME_WAIT: for how long; 0 also when that is not known */
 	struct destination destination; /* remote_port 0 for a socket without a peer */
 };
@@ -107,6 +109,7 @@ struct usage_totals {
 	uint32_t time_wait_reusable; /* of those: by sockets that connect() may take over
 	                              */
 	uint32_t blocked;
+	uint32_t left_out; /* 1 when connect() leaves out a port that is not blocked */
 	uint32_t destination_used_max;
 	uint32_t destination_error_max; /* 0 while every destination is counted exactly */
 };
@@ -133,7 +136,14 @@ struct usage_map {
 	struct usage_cell cells[USAGE_PARITIES][USAGE_CELLS];
 };
 
-/* Make the pool first..last, both ends included; first <= last. */
+/*
+ * Make the pool first..last, both ends included; first <= last.
+ *
+ * Of an odd number of ports, three or more, no connect() looks at all: it begins at an
+ * even offset and takes (number - 1) / 2 steps of two for each parity. That leaves out
+ * the first port, or the last one when it begins at offset 0: of three ports always, of
+ * more in one of (number - 1) / 2 searches.
+ */
 void usage_pool_fill(struct usage_pool *pool, uint16_t first, uint16_t last);
 
 /*
@@ -174,7 +184,7 @@ struct usage_totals usage_sum(const struct usage *usage);
 
 /*
  * How many ports of the pool a new connect() to this destination cannot use: those that
- * lead there and those that are blocked.
+ * lead there, those that are blocked, and the one that it leaves out.
  */
 uint32_t usage_destination_used(
 	const struct usage_totals *totals, const struct destinations_entry *entry);

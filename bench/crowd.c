@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,7 @@ loopback(unsigned long port)
 
 /*
  * SO_REUSEADDR on every one: they share local ports, as connections to different
- * destinations do. To bind an explicit port keeps connect() fast however full the range
- * is.
+ * destinations do.
  */
 static int
 open_bound(unsigned long port)
@@ -70,6 +70,34 @@ open_bound(unsigned long port)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		err(1, "bind port %lu", port);
+	return fd;
+}
+
+/*
+ * A client's end, which connect() is to give this port: it looks for one in a range that
+ * has no other, so the socket is like those of most programs. Before Linux 6.3, which has
+ * no such option, it is bound by number.
+ */
+static int
+open_client(unsigned long port)
+{
+	enum {
+		LOCAL_PORT_RANGE = 51, /* IP_LOCAL_PORT_RANGE, of new headers */
+	};
+	const uint32_t range = (uint32_t)(port << 16 | port);
+	const struct sockaddr_in host = loopback(0);
+	const int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		err(1, "socket");
+	if (setsockopt(fd, IPPROTO_IP, LOCAL_PORT_RANGE, &range, sizeof(range)) < 0 ||
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) <
+			0 ||
+		bind(fd, (const struct sockaddr *)&host, sizeof(host)) < 0) {
+		close(fd);
+		return open_bound(port);
+	}
 	return fd;
 }
 
@@ -93,7 +121,7 @@ make_connection(const struct crowd *crowd, int listener, unsigned long from)
 {
 	struct sockaddr_in to;
 	socklen_t len = sizeof(to);
-	int client = open_bound(from), server;
+	int client = open_client(from), server;
 
 	getsockname(listener, (struct sockaddr *)&to, &len);
 	if (connect(client, (const struct sockaddr *)&to, len) < 0) {

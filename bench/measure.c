@@ -307,7 +307,14 @@ measure_read(struct contestant *self)
  */
 
 struct filter {
-	struct inet_diag_bc_op at_least, first, at_most, last;
+	struct inet_diag_bc_op at_least, first, at_most, last, by_kernel, refuse;
+};
+
+/* Which sockets a dump shows: those bound to their port by number, the others, or all. */
+enum bound {
+	BOUND_BY_NUMBER,
+	BOUND_BY_KERNEL,
+	BOUND_ANYHOW,
 };
 
 /* A request of either kind; every part of it is a multiple of four bytes long. */
@@ -317,19 +324,23 @@ struct request {
 };
 
 static struct filter
-make_filter(void)
+make_filter(enum bound bound)
 {
-	const uint8_t step = 2 * sizeof(struct inet_diag_bc_op);
+	const uint8_t op = sizeof(struct inet_diag_bc_op);
+	const uint8_t yes = bound == BOUND_BY_NUMBER ? op : 2 * op;
+	const uint8_t no = bound == BOUND_BY_KERNEL ? 2 * op + 4 : 2 * op;
 	unsigned short first, last;
 
 	read_file("/proc/sys/net/ipv4/ip_local_port_range");
 	if (sscanf(data, "%hu %hu", &first, &last) != 2)
 		errx(1, "ip_local_port_range: %s", data);
 	return (struct filter){
-		.at_least = { INET_DIAG_BC_S_GE, step, 2 * step + 4 },
+		.at_least = { INET_DIAG_BC_S_GE, 2 * op, 6 * op + 4 },
 		.first = { .no = first },
-		.at_most = { INET_DIAG_BC_S_LE, step, step + 4 },
+		.at_most = { INET_DIAG_BC_S_LE, 2 * op, 4 * op + 4 },
 		.last = { .no = last },
+		.by_kernel = { INET_DIAG_BC_AUTO, yes, no },
+		.refuse = { INET_DIAG_BC_JMP, op, op + 4 },
 	};
 }
 
@@ -355,7 +366,7 @@ append(struct request *request, const void *part, size_t len)
 }
 
 static struct request
-make_request(uint16_t type, uint8_t family, uint32_t sequence)
+make_request(uint16_t type, uint8_t family, enum bound bound, uint32_t sequence)
 {
 	const struct inet_diag_req tcp = {
 		.idiag_family = family,
@@ -366,7 +377,7 @@ make_request(uint16_t type, uint8_t family, uint32_t sequence)
 		.sdiag_protocol = IPPROTO_UDP,
 		.idiag_states = make_states(),
 	};
-	const struct filter filter = make_filter();
+	const struct filter filter = make_filter(bound);
 	const struct nlattr attribute = {
 		.nla_len = sizeof(attribute) + sizeof(filter),
 		.nla_type = INET_DIAG_REQ_BYTECODE,
@@ -418,23 +429,45 @@ drain(int fd, const struct request *request)
 }
 
 static int64_t
-measure_drain(struct contestant *self)
+drain_all(const struct request *requests, size_t count)
 {
-	const struct request requests[] = {
-		make_request(TCPDIAG_GETSOCK, AF_UNSPEC, 1),
-		make_request(SOCK_DIAG_BY_FAMILY, AF_INET, 2),
-		make_request(SOCK_DIAG_BY_FAMILY, AF_INET6, 3),
-	};
 	int64_t start_ns = now_ns();
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 
-	(void)self;
 	if (fd < 0)
 		err(1, "sock_diag");
-	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+	for (size_t i = 0; i < count; i++)
 		drain(fd, &requests[i]);
 	close(fd);
 	return now_ns() - start_ns;
+}
+
+static int64_t
+measure_drain(struct contestant *self)
+{
+	const struct request requests[] = {
+		make_request(TCPDIAG_GETSOCK, AF_UNSPEC, BOUND_BY_NUMBER, 1),
+		make_request(TCPDIAG_GETSOCK, AF_UNSPEC, BOUND_BY_KERNEL, 2),
+		make_request(SOCK_DIAG_BY_FAMILY, AF_INET, BOUND_ANYHOW, 3),
+		make_request(SOCK_DIAG_BY_FAMILY, AF_INET6, BOUND_ANYHOW, 4),
+	};
+
+	(void)self;
+	return drain_all(requests, sizeof(requests) / sizeof(requests[0]));
+}
+
+/* The same rows, but TCP is walked once, so that nothing tells which are bound. */
+static int64_t
+measure_single_drain(struct contestant *self)
+{
+	const struct request requests[] = {
+		make_request(TCPDIAG_GETSOCK, AF_UNSPEC, BOUND_ANYHOW, 1),
+		make_request(SOCK_DIAG_BY_FAMILY, AF_INET, BOUND_ANYHOW, 2),
+		make_request(SOCK_DIAG_BY_FAMILY, AF_INET6, BOUND_ANYHOW, 3),
+	};
+
+	(void)self;
+	return drain_all(requests, sizeof(requests) / sizeof(requests[0]));
 }
 
 /* KiB that a process has resident now, counted page by page; -1 when that is not told. */
@@ -506,6 +539,7 @@ static const struct {
 	{ "http", measure_http },
 	{ "read", measure_read },
 	{ "drain", measure_drain },
+	{ "single-drain", measure_single_drain },
 	{ "memory", measure_memory },
 };
 

@@ -129,7 +129,7 @@ write_dump_row(char *row, uint16_t port, uint32_t address)
 static bool
 scan_dump(size_t len)
 {
-	return sockdiag_scan(&usage, USAGE_TCP, SEQUENCE, buf, len) == 0;
+	return sockdiag_scan(&usage, SOCKDIAG_TCP, SEQUENCE, buf, len) == 0;
 }
 
 static const struct scanner scanners[] = {

@@ -27,7 +27,10 @@ enum {
 	NEARLY_FULL = DESTINATIONS_MAX - 256,
 	RUNS_MIN = 5900,
 	FOUND_MAX = 256, /* entries that are looked up once more */
-	KEY_BYTES = 4 + 16 + 2 + 16,
+	KEY_BYTES = 4 + 16 + 2 + 4 + 16,
+	DEVICE = 0x40000001, /* bits of both ends again */
+	ID_DEVICE = 1 << 11,
+	END_PORT = 1, /* of the pool, which is odd */
 	TABLES = 2,
 };
 
@@ -51,6 +54,9 @@ struct known {
 	uint16_t exact_port;
 	uint16_t kept_port;
 	bool seen;
+	bool has_end;
+	uint16_t
+		exact_ports; /* from 1: where its ports are; 0 for those that came late */
 };
 
 static struct model {
@@ -61,6 +67,8 @@ static struct model {
 	uint32_t rounds;
 	uint64_t counted; /* rows, less those with the port that the entry had already */
 	uint64_t rows;
+	uint16_t with_ports;
+	bool ports[DESTINATIONS_EXACT + 1][USAGE_PORTS];
 } model;
 
 /* The tables, in the struct that sums them up. */
@@ -73,8 +81,10 @@ static struct usage usages[TABLES];
 static struct destination
 make_destination(uint32_t id)
 {
-	struct destination to = { .remote_port =
-					  (uint16_t)(id >> 12 << 12 | (id >> 8 & 0xf)) };
+	struct destination to = {
+		.device = id & ID_DEVICE ? DEVICE : 0,
+		.remote_port = (uint16_t)(id >> 12 << 12 | (id >> 8 & 0x7)),
+	};
 
 	to.local.s6_addr[0] = id & 1;
 	to.local.s6_addr[7] = id & 2;
@@ -92,7 +102,7 @@ same_destination(const struct destination *a, const struct destination *b)
 {
 	return memcmp(&a->local, &b->local, sizeof(a->local)) == 0 &&
 	       memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0 &&
-	       a->remote_port == b->remote_port;
+	       a->remote_port == b->remote_port && a->device == b->device;
 }
 
 static uint32_t
@@ -102,7 +112,8 @@ find_id(const struct destination *to)
 	uint32_t id = to->remote_port & 0xf000U;
 	struct destination again;
 
-	id |= (to->remote_port & 0xfU) << 8;
+	id |= (to->remote_port & 0x7U) << 8;
+	id |= to->device != 0 ? ID_DEVICE : 0;
 	id |= local[0] | local[7] | local[8] | local[15];
 	id |= remote[0] | remote[7] | remote[8] | remote[15];
 	again = make_destination(id);
@@ -125,6 +136,9 @@ start_over(uint64_t seed)
 	}
 	for (uint32_t i = 0; i < model.id_count; i++)
 		model.of[model.ids[i]] = (struct known){ 0 };
+	for (uint16_t i = 1; i <= model.with_ports; i++)
+		memset(model.ports[i], false, sizeof(model.ports[i]));
+	model.with_ports = 0;
 	model.id_count = model.kept_count = model.rounds = 0;
 	model.counted = 0;
 }
@@ -143,27 +157,53 @@ model_round(void)
 	model.rounds++;
 }
 
+/* Whether one by one it is known which ports a destination has. */
+static bool
+is_exact(const struct known *known)
+{
+	return known->exact_ports > 0 && model.rounds == 0;
+}
+
+static bool
+is_again(struct known *known, uint16_t port)
+{
+	bool again = known->kept > 0 && known->kept_port == port;
+
+	if (is_exact(known)) {
+		again = model.ports[known->exact_ports][port];
+		model.ports[known->exact_ports][port] = true;
+	}
+	return again;
+}
+
 static void
 model_add(uint32_t id, uint16_t port)
 {
 	struct known *known = &model.of[id];
+	bool again;
 
-	if (!known->seen)
+	if (!known->seen) {
 		model.ids[model.id_count++] = id;
-	if (!known->seen || known->exact_port != port)
-		known->exact++;
+		if (model.with_ports < DESTINATIONS_EXACT)
+			known->exact_ports = ++model.with_ports;
+	}
+	again = is_again(known, port);
+	known->exact +=
+		is_exact(known) ? !again : !known->seen || known->exact_port != port;
 	known->seen = true;
 	known->exact_port = port;
-	if (known->kept > 0 && known->kept_port == port)
-		return;
-	model.counted++;
 	if (known->kept == 0 && model.kept_count == DESTINATIONS_MAX) {
+		model.counted++;
 		model_round();
 		return;
 	}
+	known->has_end = (known->kept > 0 && known->has_end) || port == END_PORT;
+	known->kept_port = port;
+	if (again)
+		return;
+	model.counted++;
 	model.kept_count += known->kept == 0;
 	known->kept++;
-	known->kept_port = port;
 }
 
 static void
@@ -175,7 +215,8 @@ add(uint32_t id, uint32_t port)
 		return;
 	model.rows++;
 	for (int i = 0; i < TABLES; i++)
-		destinations_add(&usages[i].destinations, &to, (uint16_t)port);
+		destinations_add(&usages[i].destinations, &to, (uint16_t)port,
+			(uint16_t)port == END_PORT);
 	model_add(id % IDS, (uint16_t)port);
 }
 
@@ -184,14 +225,17 @@ static void
 make_key(const struct destinations_entry *entry, uint8_t ret_key[KEY_BYTES])
 {
 	const struct destination *to = &entry->destination;
-	const uint32_t below = UINT32_MAX - entry->count; /* the highest count first */
+	/* The highest figure first: nobody gets the end port who has not got it. */
+	const uint32_t below = UINT32_MAX - entry->count - !entry->has_end;
 
 	for (int i = 0; i < 4; i++)
 		ret_key[i] = (uint8_t)(below >> (24 - 8 * i));
 	memcpy(ret_key + 4, &to->remote, 16);
 	ret_key[20] = (uint8_t)(to->remote_port >> 8);
 	ret_key[21] = (uint8_t)to->remote_port;
-	memcpy(ret_key + 22, &to->local, 16);
+	for (int i = 0; i < 4; i++)
+		ret_key[22 + i] = (uint8_t)(to->device >> (24 - 8 * i));
+	memcpy(ret_key + 26, &to->local, 16);
 }
 
 static int
@@ -210,9 +254,52 @@ check_entry(const struct destinations_entry *entry)
 	const struct known *known = &model.of[find_id(&entry->destination)];
 
 	assert(entry->count > 0 && entry->count == known->kept);
+	assert(entry->has_end == known->has_end);
 	assert(entry->last_port == known->kept_port);
 	assert(entry->count <= known->exact);
 	assert(known->exact <= entry->count + model.rounds);
+}
+
+/* The ports of sockets without a device that those with one have not got. */
+static uint32_t
+count_unbound(const struct known *bound, const struct known *unbound)
+{
+	uint32_t count = 0;
+
+	if (!is_exact(bound) || !is_exact(unbound))
+		return unbound->kept;
+	for (int port = 0; port < USAGE_PORTS; port++)
+		count += model.ports[unbound->exact_ports][port] &&
+		         !model.ports[bound->exact_ports][port];
+	return count;
+}
+
+/* The entry as it is in the top: with those ports too. */
+static struct destinations_entry
+sum_up(const struct destinations_entry *entry)
+{
+	uint32_t id = find_id(&entry->destination);
+	const struct known *unbound = &model.of[id & ~(uint32_t)ID_DEVICE];
+	struct destinations_entry sum = *entry;
+
+	if (id & ID_DEVICE && unbound->kept > 0) {
+		sum.count += count_unbound(&model.of[id], unbound);
+		sum.has_end |= unbound->has_end;
+	}
+	return sum;
+}
+
+static void
+check_top_entry(const struct destinations_entry *entry)
+{
+	const struct known *known = &model.of[find_id(&entry->destination)];
+	struct destinations_entry own = *entry, again;
+
+	own.count = known->kept;
+	own.has_end = known->has_end;
+	check_entry(&own);
+	again = sum_up(&own);
+	assert(again.count == entry->count && again.has_end == entry->has_end);
 }
 
 /* In order, which also says that they differ, and nothing else belongs among them. */
@@ -229,13 +316,16 @@ check_top(size_t max)
 		assert(tops[i][max].count == 0xa5a5a5a5);
 	}
 	for (size_t i = 0; i < count; i++) {
-		check_entry(&tops[0][i]);
+		check_top_entry(&tops[0][i]);
 		assert(compare(&tops[0][i], &tops[1][i]) == 0);
 		assert(i == 0 || compare(&tops[0][i - 1], &tops[0][i]) < 0);
 	}
-	for (uint32_t i = 0; count > 0 && i < usages[0].destinations.entry_count; i++)
-		before += compare(&usages[0].destinations.entries[i],
-				  &tops[0][count - 1]) < 0;
+	for (uint32_t i = 0; count > 0 && i < usages[0].destinations.entry_count; i++) {
+		const struct destinations_entry entry =
+			sum_up(&usages[0].destinations.entries[i]);
+
+		before += compare(&entry, &tops[0][count - 1]) < 0;
+	}
 	assert(count == 0 || before == count - 1);
 }
 
@@ -302,7 +392,7 @@ check_found(struct destinations *d)
 	for (uint32_t i = 0; i < d->entry_count; i += d->entry_count / FOUND_MAX + 1) {
 		const struct destinations_entry entry = d->entries[i];
 
-		destinations_add(d, &entry.destination, entry.last_port);
+		destinations_add(d, &entry.destination, entry.last_port, false);
 		assert(d->entries[i].count == entry.count);
 	}
 	assert(d->entry_count == model.kept_count && d->rounds == model.rounds);
@@ -317,7 +407,9 @@ check_sums(const struct usage *usage)
 
 	destinations_top(&usage->destinations, 1, &top);
 	assert(totals.total == USAGE_PORTS - 1 && totals.blocked == 0);
-	assert(totals.destination_used_max == top.count);
+	assert(totals.left_out == 1);
+	assert(totals.destination_used_max == top.count + !top.has_end ||
+		totals.destination_used_max == totals.total);
 	assert(totals.destination_error_max == model.rounds);
 }
 

@@ -286,9 +286,13 @@ check_endpoints(
 	const char *source, const char *remote, const struct destination *expected)
 {
 	bool ipv4 = IN6_IS_ADDR_V4MAPPED(&expected->remote);
-	char port[sizeof("]:65535\"")];
+	char port[sizeof("]:65535\"")], device[sizeof("%4294967295\"")] = "\"";
 
-	check_address(source, "\"", &expected->local);
+	check_address(source, "%\"", &expected->local);
+	if (expected->device != 0)
+		snprintf(device, sizeof(device), "%%%u\"", expected->device);
+	source += strcspn(source, "%\"");
+	assert(strncmp(source, device, strlen(device)) == 0);
 	assert((remote[0] == '[') == !ipv4);
 	remote += !ipv4;
 	check_address(remote, ipv4 ? ":" : "]", &expected->remote);

@@ -27,6 +27,7 @@ enum {
 	FAMILY_IPV4 = 2,
 	FAMILY_IPV6 = 10,
 	STATE_BOUND = 13,
+	REUSE_DELAY_MS = 1000,
 
 	SEQUENCE = 3,
 	RECORD_BYTES = 8,
@@ -91,11 +92,11 @@ copy_exactly(const uint8_t *bytes, size_t len)
 }
 
 static int
-scan(struct usage *usage, enum usage_protocol protocol, uint32_t sequence,
+scan(struct usage *usage, enum sockdiag_rows rows, uint32_t sequence,
 	const uint8_t *bytes, size_t len)
 {
 	char *block = copy_exactly(bytes, len);
-	int r = sockdiag_scan(usage, protocol, sequence, block + 1, len);
+	int r = sockdiag_scan(usage, rows, sequence, block + 1, len);
 
 	free(block);
 	return r;
@@ -107,10 +108,11 @@ reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS])
 	usage_reset(usage, seed);
 	usage_pool_fill(&usage->pool, 1024, 65535);
 	usage_pool_reserve(&usage->pool, 9148, 9150);
+	usage->reuse = (struct usage_reuse){ 1, 1, REUSE_DELAY_MS };
 }
 
 static bool
-walk_state(enum usage_protocol protocol, unsigned state, enum usage_state *ret_state)
+walk_state(enum sockdiag_rows rows, unsigned state, enum usage_state *ret_state)
 {
 	static const enum usage_state tcp[] = {
 		[1] = USAGE_ESTABLISHED,
@@ -127,7 +129,7 @@ walk_state(enum usage_protocol protocol, unsigned state, enum usage_state *ret_s
 		[STATE_BOUND] = USAGE_BOUND_INACTIVE,
 	};
 
-	if (protocol == USAGE_UDP) {
+	if (rows == SOCKDIAG_UDP) {
 		*ret_state = state == 1 ? USAGE_ESTABLISHED : USAGE_CLOSE;
 		return state == 1 || state == 7;
 	}
@@ -148,14 +150,18 @@ walk_address(uint8_t family, const uint8_t *at)
 }
 
 static int
-walk_row(enum usage_protocol protocol, const uint8_t *at, size_t len)
+walk_row(enum sockdiag_rows rows, const uint8_t *at, size_t len)
 {
 	struct usage_row *row = &walked.rows[walked.row_count];
 
 	if (len < ROW_BYTES || (at[0] != FAMILY_IPV4 && at[0] != FAMILY_IPV6) ||
-		!walk_state(protocol, at[1], &row->state))
+		!walk_state(rows, at[1], &row->state))
 		return -EBADMSG;
-	row->protocol = protocol;
+	row->protocol = rows == SOCKDIAG_UDP ? USAGE_UDP : USAGE_TCP;
+	row->is_bound = rows == SOCKDIAG_TCP_BOUND;
+	row->destination.device = read_32(at + 40);
+	row->age_ms =
+		at[2] == 3 && read_32(at + 52) <= 60000 ? 60000 - read_32(at + 52) : 0;
 	row->local_port = (uint16_t)(at[4] << 8 | at[5]);
 	row->destination.remote_port = (uint16_t)(at[6] << 8 | at[7]);
 	row->destination.local = walk_address(at[0], at + 8);
@@ -165,13 +171,13 @@ walk_row(enum usage_protocol protocol, const uint8_t *at, size_t len)
 }
 
 static int
-walk_message(enum usage_protocol protocol, unsigned type, const uint8_t *at, size_t len)
+walk_message(enum sockdiag_rows rows, unsigned type, const uint8_t *at, size_t len)
 {
 	int error;
 
 	if (type != TYPE_DONE && type != TYPE_ERROR)
-		return type == (protocol == USAGE_TCP ? ROW_TYPE_TCP : ROW_TYPE_UDP)
-		               ? walk_row(protocol, at, len)
+		return type == (rows == SOCKDIAG_UDP ? ROW_TYPE_UDP : ROW_TYPE_TCP)
+		               ? walk_row(rows, at, len)
 		               : -EBADMSG;
 	if (len < 4)
 		return -EBADMSG;
@@ -185,7 +191,7 @@ walk_message(enum usage_protocol protocol, unsigned type, const uint8_t *at, siz
 
 /* Fill in `walked`. */
 static void
-walk(enum usage_protocol protocol, uint32_t sequence, const uint8_t *buf, size_t len)
+walk(enum sockdiag_rows rows, uint32_t sequence, const uint8_t *buf, size_t len)
 {
 	size_t at = 0, message_len;
 	int r = 0;
@@ -202,7 +208,7 @@ walk(enum usage_protocol protocol, uint32_t sequence, const uint8_t *buf, size_t
 		r = -EAGAIN;
 		if (read_16(buf + at + 6) & FLAG_INCONSISTENT)
 			break;
-		r = walk_message(protocol, read_16(buf + at + 4), buf + at + HEADER_BYTES,
+		r = walk_message(rows, read_16(buf + at + 4), buf + at + HEADER_BYTES,
 			message_len - HEADER_BYTES);
 		at += (message_len + 3) / 4 * 4;
 		at = at < len ? at : len;
@@ -220,8 +226,9 @@ same_entry(const struct destinations_entry *a, const struct destinations_entry *
 
 	return memcmp(&x->local, &y->local, sizeof(x->local)) == 0 &&
 	       memcmp(&x->remote, &y->remote, sizeof(x->remote)) == 0 &&
-	       x->remote_port == y->remote_port && a->count == b->count &&
-	       a->last_port == b->last_port;
+	       x->remote_port == y->remote_port && x->device == y->device &&
+	       a->count == b->count && a->last_port == b->last_port &&
+	       a->has_end == b->has_end;
 }
 
 static bool
@@ -259,7 +266,7 @@ has_port(const struct usage_bitmap *map, uint16_t port)
 
 /*
  * A listening socket, one that is bound, and one without a peer block their port, and no
- * other does.
+ * other does. TIME_WAIT that is used again does not, whatever else it says.
  */
 static void
 check_blocked(const struct usage *usage)
@@ -274,8 +281,9 @@ check_blocked(const struct usage *usage)
 
 		if (row->protocol != USAGE_TCP ||
 			!usage_pool_contains(&usage->pool, port) ||
+			(row->state == USAGE_TIME_WAIT && row->age_ms > REUSE_DELAY_MS) ||
 			(row->state != USAGE_LISTEN &&
-				row->state != USAGE_BOUND_INACTIVE &&
+				row->state != USAGE_BOUND_INACTIVE && !row->is_bound &&
 				row->destination.remote_port != 0))
 			continue;
 		assert(has_port(&usage->blocked, port));
@@ -310,7 +318,7 @@ check_result(int r, const uint8_t *buf, size_t len)
 
 /* Where one recv(2) ends and the next begins does not show in the sums. */
 static void
-check_in_two(const struct usage *whole, enum usage_protocol protocol, uint32_t sequence,
+check_in_two(const struct usage *whole, enum sockdiag_rows rows, uint32_t sequence,
 	const uint8_t *buf, size_t len)
 {
 	static struct usage usage;
@@ -319,24 +327,23 @@ check_in_two(const struct usage *whole, enum usage_protocol protocol, uint32_t s
 	int r;
 
 	reset(&usage, seeds[1]);
-	r = scan(&usage, protocol, sequence, buf, first_len);
+	r = scan(&usage, rows, sequence, buf, first_len);
 	assert(r == 0);
-	r = scan(&usage, protocol, sequence, buf + first_len, len - first_len);
+	r = scan(&usage, rows, sequence, buf + first_len, len - first_len);
 	assert(r == walked.result && same_usage(&usage, whole));
 }
 
 /* A torn buffer ends at the boundary of a message, or does not parse. */
 static void
-check_torn(
-	enum usage_protocol protocol, uint32_t sequence, const uint8_t *buf, size_t len)
+check_torn(enum sockdiag_rows rows, uint32_t sequence, const uint8_t *buf, size_t len)
 {
 	static struct usage usage;
 	size_t torn_len = len > 0 ? len - 1 - buf[len - 1] % len : 0;
 	int r;
 
 	reset(&usage, seeds[0]);
-	r = scan(&usage, protocol, sequence, buf, torn_len);
-	walk(protocol, sequence, buf, torn_len);
+	r = scan(&usage, rows, sequence, buf, torn_len);
+	walk(rows, sequence, buf, torn_len);
 	if (walked.row_count == ROWS_MAX)
 		return;
 	check_result(r, buf, torn_len);
@@ -345,25 +352,25 @@ check_torn(
 }
 
 static void
-check_buffer(enum usage_protocol protocol, const uint8_t *buf, size_t len)
+check_buffer(enum sockdiag_rows rows, const uint8_t *buf, size_t len)
 {
 	static struct usage usage;
 	uint32_t sequence = len >= HEADER_BYTES ? read_32(buf + 8) : SEQUENCE;
 	int r;
 
 	if (len > 0)
-		assert(scan(&usage, protocol, sequence + 1, buf, len) == -EBADMSG);
+		assert(scan(&usage, rows, sequence + 1, buf, len) == -EBADMSG);
 	reset(&usage, seeds[0]);
-	r = scan(&usage, protocol, sequence, buf, len);
-	walk(protocol, sequence, buf, len);
+	r = scan(&usage, rows, sequence, buf, len);
+	walk(rows, sequence, buf, len);
 	if (walked.row_count == ROWS_MAX)
 		return;
 	check_result(r, buf, len);
 	if (r >= 0) {
 		check_rows(&usage);
-		check_in_two(&usage, protocol, sequence, buf, len);
+		check_in_two(&usage, rows, sequence, buf, len);
 	}
-	check_torn(protocol, sequence, buf, len);
+	check_torn(rows, sequence, buf, len);
 }
 
 /* The addresses of a record have one byte each, first, last and in between. */
@@ -393,6 +400,8 @@ write_content(uint8_t *content, const uint8_t *record, enum shape shape, bool ma
 	static const uint8_t lens[] = { ROW_BYTES, ROW_BYTES + 8, ROW_BYTES + 1,
 		ROW_BYTES + 6 };
 	const int32_t error = -(int32_t)(record[0] % 16);
+	/* Of TIME_WAIT: what is left, in milliseconds. */
+	const uint32_t old = 60000 - REUSE_DELAY_MS - 1, young = old + 1;
 
 	memset(content, 0, ROW_BYTES + 8);
 	if (shape == SHAPE_DONE || shape == SHAPE_ERROR) {
@@ -400,19 +409,21 @@ write_content(uint8_t *content, const uint8_t *record, enum shape shape, bool ma
 		return sizeof(error) - (record[2] == 1);
 	}
 	content[1] = record[0] % 16;
+	content[2] = record[0] & 0x40 ? 3 : 1;
+	content[40] = record[0] >> 4 & 3;
+	memcpy(content + 52, record[0] & 0x80 ? &young : &old, sizeof(old));
 	memcpy(content + 4, record + 2, 4);
 	write_addresses(content, record, mapped);
 	return shape == SHAPE_SHORT ? ROW_BYTES - 1 : lens[record[1] >> 1 & 3];
 }
 
 static size_t
-write_message(
-	enum usage_protocol protocol, uint8_t *at, const uint8_t *record, bool mapped)
+write_message(enum sockdiag_rows rows, uint8_t *at, const uint8_t *record, bool mapped)
 {
 	enum shape shape = (enum shape)(record[1] >> 4);
 	size_t len =
 		HEADER_BYTES + write_content(at + HEADER_BYTES, record, shape, mapped);
-	uint16_t type = protocol == USAGE_TCP ? ROW_TYPE_TCP : ROW_TYPE_UDP;
+	uint16_t type = rows == SOCKDIAG_UDP ? ROW_TYPE_UDP : ROW_TYPE_TCP;
 	const uint16_t flags = shape == SHAPE_INCONSISTENT ? FLAG_INCONSISTENT | 2 : 2;
 	const uint32_t len_32 = (uint32_t)len;
 	const uint32_t sequence = SEQUENCE + (shape == SHAPE_OTHER_SEQUENCE);
@@ -433,7 +444,7 @@ write_message(
 
 /* The last message has no padding behind it. */
 static size_t
-build(enum usage_protocol protocol, const uint8_t *records, size_t count, bool mapped,
+build(enum sockdiag_rows rows, const uint8_t *records, size_t count, bool mapped,
 	uint8_t *ret_buf)
 {
 	size_t len = 0;
@@ -442,26 +453,26 @@ build(enum usage_protocol protocol, const uint8_t *records, size_t count, bool m
 		while (len % 4 != 0)
 			ret_buf[len++] = 0xee;
 		len += write_message(
-			protocol, ret_buf + len, records + i * RECORD_BYTES, mapped);
+			rows, ret_buf + len, records + i * RECORD_BYTES, mapped);
 	}
 	return len;
 }
 
 /* The same endpoints are the same destinations, whichever family their sockets have. */
 static void
-check_records(enum usage_protocol protocol, const uint8_t *records, size_t count)
+check_records(enum sockdiag_rows rows, const uint8_t *records, size_t count)
 {
 	static uint8_t buf[BUILT_MAX], mapped_buf[BUILT_MAX];
 	static struct usage usage, mapped_usage;
-	size_t len = build(protocol, records, count, false, buf);
-	size_t mapped_len = build(protocol, records, count, true, mapped_buf);
+	size_t len = build(rows, records, count, false, buf);
+	size_t mapped_len = build(rows, records, count, true, mapped_buf);
 	int r;
 
-	check_buffer(protocol, buf, len);
+	check_buffer(rows, buf, len);
 	reset(&usage, seeds[0]);
 	reset(&mapped_usage, seeds[1]);
-	r = scan(&usage, protocol, SEQUENCE, buf, len);
-	assert(scan(&mapped_usage, protocol, SEQUENCE, mapped_buf, mapped_len) == r);
+	r = scan(&usage, rows, SEQUENCE, buf, len);
+	assert(scan(&mapped_usage, rows, SEQUENCE, mapped_buf, mapped_len) == r);
 	if (r >= 0)
 		assert(same_usage(&usage, &mapped_usage));
 }
@@ -506,11 +517,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t count = size / RECORD_BYTES;
 
 	check_release(data, size);
-	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
-		enum usage_protocol protocol = (enum usage_protocol)i;
+	for (int i = 0; i < SOCKDIAG_ROWS; i++) {
+		enum sockdiag_rows rows = (enum sockdiag_rows)i;
 
-		check_buffer(protocol, data, size);
-		check_records(protocol, data, count < RECORDS_MAX ? count : RECORDS_MAX);
+		check_buffer(rows, data, size);
+		check_records(rows, data, count < RECORDS_MAX ? count : RECORDS_MAX);
 	}
 	return 0;
 }

@@ -19,7 +19,7 @@ enum {
 	MODEL_BYTES = 64 * 1024,
 	/* A pool that a table can use up. */
 	NARROW_FIRST = 40000,
-	NARROW_LAST = 40001,
+	NARROW_LAST = 40002,
 	REUSE_DELAY_MS = 1000,
 	QUEUES = sizeof("00000000:00000000 ") - 1,
 	/* A row that is damaged at every byte of it. */
@@ -38,6 +38,7 @@ static struct model {
 	size_t row_count;
 	struct destinations_entry entries[MODEL_ROWS];
 	size_t entry_count;
+	bool ports[DESTINATIONS_EXACT][USAGE_PORTS]; /* of the first entries */
 } model;
 
 static const uint64_t seeds[2][DESTINATIONS_SEED_WORDS] = { { 1, 2 },
@@ -127,16 +128,17 @@ static void
 check_destinations(const struct usage *usage, const struct usage_totals *totals)
 {
 	const struct destinations *d = &usage->destinations;
-	uint32_t max = 0, connected = 0;
+	uint32_t max = totals->left_out, connected = 0;
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < d->entry_count; i++) {
 		uint32_t count = d->entries[i].count;
+		uint32_t lost = count + (d->entries[i].has_end ? 0 : totals->left_out);
 
 		assert(count > 0 && d->entries[i].destination.remote_port != 0);
 		assert(has_port(&usage->connected, d->entries[i].last_port));
 		sum += count;
-		max = count > max ? count : max;
+		max = lost > max ? lost : max;
 	}
 	for (int i = 0; i < USAGE_WORDS; i++)
 		connected += (uint32_t)__builtin_popcountll(usage->connected.words[i]);
@@ -207,8 +209,9 @@ same_entry(const struct destinations_entry *a, const struct destinations_entry *
 
 	return memcmp(&x->local, &y->local, sizeof(x->local)) == 0 &&
 	       memcmp(&x->remote, &y->remote, sizeof(x->remote)) == 0 &&
-	       x->remote_port == y->remote_port && a->count == b->count &&
-	       a->last_port == b->last_port;
+	       x->remote_port == y->remote_port && x->device == y->device &&
+	       a->count == b->count && a->last_port == b->last_port &&
+	       a->has_end == b->has_end;
 }
 
 static bool
@@ -378,31 +381,45 @@ is_beyond_reusable(uint16_t port)
 	return false;
 }
 
+/* Whether the port is one more towards entry number i. */
+static bool
+is_new(size_t i, uint16_t port)
+{
+	bool known = i < DESTINATIONS_EXACT ? model.ports[i][port]
+	                                    : model.entries[i].last_port == port;
+
+	if (i < DESTINATIONS_EXACT)
+		model.ports[i][port] = true;
+	return !known;
+}
+
 static void
 count_destination(const struct usage_row *row)
 {
-	struct destinations_entry wanted = { row->destination, row->local_port, 1 };
-	struct destinations_entry *entry;
+	struct destinations_entry wanted = { .destination = row->destination };
+	size_t i;
 
-	for (size_t i = 0; i < model.entry_count; i++) {
-		entry = &model.entries[i];
-		wanted.count = entry->count;
-		wanted.last_port = entry->last_port;
-		if (!same_entry(entry, &wanted))
-			continue;
-		entry->count += entry->last_port != row->local_port;
-		entry->last_port = row->local_port;
-		return;
+	for (i = 0; i < model.entry_count; i++) {
+		wanted.count = model.entries[i].count;
+		wanted.last_port = model.entries[i].last_port;
+		if (same_entry(&model.entries[i], &wanted))
+			break;
 	}
-	wanted.count = 1;
-	wanted.last_port = row->local_port;
-	model.entries[model.entry_count++] = wanted;
+	if (i == model.entry_count) {
+		wanted.count = 0;
+		wanted.last_port = 0;
+		model.entries[model.entry_count++] = wanted;
+	}
+	model.entries[i].count += is_new(i, row->local_port);
+	model.entries[i].last_port = row->local_port;
 }
 
 /* What is blocked is known from the rows before each, or from all that there are. */
 static void
 count_destinations(const struct usage *usage, bool all)
 {
+	for (size_t i = 0; i < model.entry_count && i < DESTINATIONS_EXACT; i++)
+		memset(model.ports[i], false, sizeof(model.ports[i]));
 	model.entry_count = 0;
 	for (size_t i = 0; i < model.row_count; i++) {
 		const struct usage_row *row = &model.rows[i];

@@ -219,46 +219,54 @@ expect_value() {
     [ "$value" = "$2" ] || fail "$3{${4:-}} is $value, made were $2"
 }
 
-# Whether this kernel shows sockets that are bound and not connected.
-kernel_shows_bound() {
+# kernel_is MAJOR MINOR: this one, or newer.
+kernel_is() {
     local major minor
     IFS=.- read -r major minor _ <<<"$(uname -r)"
-    [ "$major" -gt 6 ] || { [ "$major" -eq 6 ] && [ "$minor" -ge 8 ]; }
+    [ "$major" -gt "$1" ] || { [ "$major" -eq "$1" ] && [ "$minor" -ge "$2" ]; }
+}
+
+# Whether this kernel shows sockets that are bound and not connected.
+kernel_shows_bound() {
+    kernel_is 6 8
 }
 
 # Sockets of every kind, except bound, unconnected ones of TCP, which not every source shows; more may be named as
-# arguments. The pool is 40000 to 40999 without 40010 to 40019.
+# arguments. The pool is 40000 to 40999 without 40010 to 40019. The kernel finds the ports of connections: which ones are
+# bound by number not every source shows either.
 make_every_kind() {
+    # A socket in TIME_WAIT holds its port to the end.
+    ns_sysctl tcp_tw_reuse 0
     ns_sysctl ip_local_port_range "40000 40999"
     ns_sysctl ip_local_reserved_ports "40010-40019,50000"
     local sockets=()
     mapfile -t sockets < <(
         # Two destinations of one listening socket outside the range; 40100 is shared between them.
         echo "listen 0.0.0.0 5000"
-        lines 40100 40109 "connect 127.0.0.1 5000 127.0.0.1 PORT"
-        lines 40110 40114 "connect 127.0.0.2 5000 127.0.0.1 PORT"
-        echo "connect 127.0.0.2 5000 127.0.0.1 40100"
+        lines 40100 40109 "connect 127.0.0.1 5000 127.0.0.1 ~PORT"
+        lines 40110 40114 "connect 127.0.0.2 5000 127.0.0.1 ~PORT"
+        echo "connect 127.0.0.2 5000 127.0.0.1 ~40100"
         # An IPv6 socket that talks IPv4.
-        lines 40130 40131 "connect ::ffff:127.0.0.1 5000 ::ffff:127.0.0.1 PORT"
+        lines 40130 40131 "connect ::ffff:127.0.0.1 5000 ::ffff:127.0.0.1 ~PORT"
         # TIME_WAIT alone, and TIME_WAIT on a port that another connection holds as well.
-        lines 40300 40306 "time-wait 127.0.0.1 5000 127.0.0.1 PORT"
-        echo "connect 127.0.0.2 5000 127.0.0.1 40307"
-        echo "time-wait 127.0.0.1 5000 127.0.0.1 40307"
+        lines 40300 40306 "time-wait 127.0.0.1 5000 127.0.0.1 ~PORT"
+        echo "connect 127.0.0.2 5000 127.0.0.1 ~40307"
+        echo "time-wait 127.0.0.1 5000 127.0.0.1 ~40307"
         # Every other way to end, and to begin.
-        echo "close-wait 127.0.0.1 5000 127.0.0.1 40320"
-        echo "fin-wait1 127.0.0.1 5000 127.0.0.1 40321"
-        echo "fin-wait2 127.0.0.1 5000 127.0.0.1 40322"
-        echo "closing 127.0.0.1 5000 127.0.0.1 40323"
-        echo "last-ack 127.0.0.1 5000 127.0.0.1 40324"
-        echo "syn-sent 127.0.0.1 5009 127.0.0.1 40330"
+        echo "close-wait 127.0.0.1 5000 127.0.0.1 ~40320"
+        echo "fin-wait1 127.0.0.1 5000 127.0.0.1 ~40321"
+        echo "fin-wait2 127.0.0.1 5000 127.0.0.1 ~40322"
+        echo "closing 127.0.0.1 5000 127.0.0.1 ~40323"
+        echo "last-ack 127.0.0.1 5000 127.0.0.1 ~40324"
+        echo "syn-sent 127.0.0.1 5009 127.0.0.1 ~40330"
         echo "syn-recv 127.0.0.1 40202 127.0.0.1 6001"
         # A port that is connected already when another socket listens there.
-        echo "connect 127.0.0.2 5000 127.0.0.1 40205"
+        echo "connect 127.0.0.2 5000 127.0.0.1 ~40205"
         echo "listen 127.0.0.1 40205"
         # IPv6.
         echo "listen ::1 5003"
-        lines 40120 40122 "connect ::1 5003 ::1 PORT"
-        lines 40310 40311 "time-wait ::1 5003 ::1 PORT"
+        lines 40120 40122 "connect ::1 5003 ::1 ~PORT"
+        lines 40310 40311 "time-wait ::1 5003 ::1 ~PORT"
         # Listening sockets inside the range; two are connected to, from outside it. Two share a port.
         echo "listen ::1 40201"
         echo "listen 127.0.0.1 40200"

@@ -192,13 +192,14 @@ exchange_range(const char *range, char *ret_before, size_t size)
 /*
  * Connect from FROM-HOST FROM-PORT. With port 0 the kernel finds one; with ~PORT it finds
  * that one, the only one of the range meanwhile; without the tilde the socket is bound to
- * it by number. Returns what connect() does.
+ * it by number, or to any one before it connects. Returns what connect() does.
  */
 static int
 connect_from(int fd, char *words[], const struct address *to)
 {
 	bool found = words[1][0] == '~';
-	struct address from = address(words[0], found ? "0" : words[1]);
+	bool any = strcmp(words[1], "any") == 0;
+	struct address from = address(words[0], found || any ? "0" : words[1]);
 	char range[32], before[32];
 	int r, error;
 
@@ -524,6 +525,26 @@ make_syn_recv(char *word[])
 	connect_to(fd, &to);
 }
 
+/*
+ * accepted-alone HOST PORT FROM-HOST FROM-PORT: a connection whose listening socket is
+ * closed.
+ */
+static void
+make_accepted(char *word[])
+{
+	struct address to = address(word[1], word[2]), from = address(word[3], word[4]);
+	int queue = open_socket(&to, SOCK_STREAM), fd = open_socket(&to, SOCK_STREAM);
+
+	bind_to(queue, &to);
+	if (listen(queue, 1) < 0)
+		err(1, "listen");
+	bind_to(fd, &from);
+	connect_to(fd, &to);
+	if (accept(queue, NULL, NULL) < 0)
+		err(1, "accept");
+	close(queue);
+}
+
 static void
 make_bound(char *word[], int type)
 {
@@ -577,6 +598,7 @@ static const struct {
 	{ "syn-sent", make_syn_sent },
 	{ "syn-recv", make_syn_recv },
 	{ "crossed-open", make_crossed_open },
+	{ "accepted-alone", make_accepted },
 	{ "bind-tcp", make_bound_tcp },
 	{ "bind-udp", make_bound_udp },
 	{ "connect-udp", make_connected_udp },

@@ -3,8 +3,9 @@
 # What the figures warn of, against the kernel: a destination's figure says how many ports a new connect() to it cannot
 # use, so the others, and not one more, must be there when the test connects until the kernel has none left.
 #
-# Ports that connections hold are those that the kernel found by itself. A socket that was bound to its port before it
-# connected closes the port to all others, and nobody can tell from outside.
+# Ports that connections hold are those that the kernel found by itself, but where a test says otherwise: a socket that
+# was bound to its port by number before it connected closes the port to all others, and procfs does not tell which ones
+# were.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -432,6 +433,238 @@ expect_bound() {
     expect_room 9 127.0.0.2 5000
     # It is a destination no more.
     run ! grep '^port_destination_used{' <<<"$BY_SOCK_DIAG"
+}
+
+# expect_sources SOCK-DIAG PROCFS NAME [LABELS]: what each of them says of the last measurement.
+expect_sources() {
+    expect_value "$BY_SOCK_DIAG" "$1" "${@:3}" || fail "by sock_diag"
+    expect_value "$BY_PROCFS" "$2" "${@:3}" || fail "by procfs"
+}
+
+@test "a port that was bound by number before connect() is blocked, where the source tells" {
+    hold "listen :: 5000" "fin-wait1 127.0.0.1 5000 127.0.0.1 40007" "close-wait ::1 5000 ::1 40006" \
+        "dial 127.0.0.1 5000 127.0.0.1 40009" "dial ::1 5000 ::1 40008" "3 x dial 127.0.0.1 5000"
+    measure
+    expect_both 7 port_used
+    expect_sources 4 0 port_blocked
+    # 127.0.0.1: 3, and 40009 and 40007, which are blocked for all.
+    expect_sources 7 5 port_destination_used_max
+    expect_sources 7 5 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    run ! metric "$BY_SOCK_DIAG" port_destination_used "$(to ::1 '[::1]:5000')"
+    expect_room 3 127.0.0.1 5000
+    expect_room 6 127.0.0.2 5000
+    expect_room 6 ::1 5000
+}
+
+@test "a port that the kernel found is blocked while a socket bound by number shares it" {
+    hold "listen 0.0.0.0 5000" "dial 127.0.0.1 5000 127.0.0.1 ~40003"
+    hold "listen 0.0.0.0 5001" "dial 127.0.0.1 5001 127.0.0.1 40003"
+    measure
+    expect_both 1 port_used
+    expect_sources 1 0 port_blocked
+    expect_sources 1 1 port_destination_used_max
+    expect_room 9 127.0.0.2 5000
+    # The listening socket goes first, which resets the connection; nothing of it is left in TIME_WAIT.
+    kill "$HOLD_PID"
+    wait_until 5 is_gone "$HOLD_PID"
+    measure
+    expect_both 0 port_blocked
+    expect_both 1 port_destination_used_max
+    # Before Linux 6.18 the port stays closed as long as any socket has it, and nothing shows that.
+    if kernel_is 6 18; then
+        expect_room 10 127.0.0.2 5000
+    else
+        expect_room 9 127.0.0.2 5000
+    fi
+}
+
+@test "what no source shows: bind() to port 0, TIME_WAIT of a bound socket, what a closed listening socket accepted" {
+    hold "listen 0.0.0.0 5000" "time-wait 127.0.0.1 5000 127.0.0.1 40001" "dial 127.0.0.1 5000 127.0.0.1 any" \
+        "accepted-alone 127.0.0.1 40002 127.0.0.1 6000"
+    measure
+    expect_both 3 port_used
+    expect_both 0 port_blocked
+    expect_both 2 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_both 1 port_destination_used "$(to 127.0.0.1 127.0.0.1:6000)"
+    # The documents say so: they are closed to all.
+    expect_room 7 127.0.0.2 5000
+}
+
+# make_links: two veth pairs, a1-b1 and a2-b2, with the same link-local addresses on both.
+make_links() {
+    local i end
+    for i in 1 2; do
+        ns ip link add "a$i" type veth peer name "b$i"
+        for end in a b; do
+            ns ip link set "$end$i" addrgenmode none
+            ns ip link set "$end$i" up
+            ns ip addr add "fe80::$end/64" dev "$end$i" nodad
+        done
+    done
+}
+
+# index_of DEVICE
+index_of() {
+    ns ip -o link show "$1" | cut -d: -f1
+}
+
+@test "link-local addresses of two links are two destinations" {
+    make_links
+    hold "listen fe80::b%b1 5000" "6 x dial fe80::b%a1 5000"
+    hold "listen fe80::b%b2 5000" "3 x dial fe80::b%a2 5000"
+    measure
+    expect_value "$BY_SOCK_DIAG" 6 port_destination_used "$(to "fe80::a%$(index_of a1)" '[fe80::b]:5000')"
+    expect_value "$BY_SOCK_DIAG" 3 port_destination_used "$(to "fe80::a%$(index_of a2)" '[fe80::b]:5000')"
+    # The files of procfs do not show the link. Both may have got the same ports.
+    expect_value "$BY_PROCFS" "$(metric "$BY_PROCFS" port_destination_used_max)" \
+        port_destination_used "$(to fe80::a '[fe80::b]:5000')"
+    expect_value "$BY_SOCK_DIAG" 6 port_destination_used_max
+    expect_room 4 fe80::b%a1 5000
+    expect_room 7 fe80::b%a2 5000
+}
+
+@test "unbound sockets are in the way of one bound to a device, and not the other way round" {
+    local sockets=()
+    mapfile -t sockets < <(
+        echo "listen 0.0.0.0 5000"
+        lines 40001 40004 "dial 127.0.0.1%lo 5000 127.0.0.1 ~PORT"
+    )
+    hold "${sockets[@]}"
+    measure
+    expect_both 4 port_destination_used_max
+    expect_value "$BY_SOCK_DIAG" 4 port_destination_used "$(to 127.0.0.1%1 127.0.0.1:5000)"
+    expect_room 10 127.0.0.1 5000
+    expect_room 6 127.0.0.1%lo 5000
+
+    # Two of the same ports, and two more.
+    mapfile -t sockets < <(lines 40003 40006 "dial 127.0.0.1 5000 127.0.0.1 ~PORT")
+    hold "${sockets[@]}"
+    measure
+    expect_both 6 port_destination_used_max
+    expect_value "$BY_SOCK_DIAG" 6 port_destination_used "$(to 127.0.0.1%1 127.0.0.1:5000)"
+    expect_value "$BY_SOCK_DIAG" 4 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_value "$BY_PROCFS" 6 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_room 6 127.0.0.1 5000
+    expect_room 4 127.0.0.1%lo 5000
+}
+
+@test "a listening socket that is bound to a device blocks its port for all others" {
+    hold "listen 0.0.0.0 5000" "listen 127.0.0.1%lo 40003" "listen ::1%lo 40004"
+    measure
+    expect_both 2 port_blocked
+    expect_both 2 port_destination_used_max
+    expect_room 8 127.0.0.1 5000
+    expect_room 8 127.0.0.1%lo 5000
+}
+
+@test "TIME_WAIT of a socket bound to the loopback device is loopback's, where the source tells" {
+    ns_sysctl tcp_tw_reuse 2
+    set_delay 10
+    ns ip addr add 10.0.0.9/32 dev lo
+    hold "listen 10.0.0.9 5000" "4 x time-wait 10.0.0.9%lo 5000"
+    wait_until 5 all_older_than $((DELAY + 50))
+    measure
+    expect_sources 4 0 port_time_wait_reusable
+    expect_sources 0 4 port_destination_used_max
+    expect_room 10 10.0.0.9%lo 5000
+}
+
+# expect_room_about COUNT HOST PORT: so many connect() work, or one more.
+expect_room_about() {
+    run ns "$PEER" fill "${@:2}"
+    [ "$output" = "$1 EADDRNOTAVAIL" ] || [ "$output" = "$(($1 + 1)) EADDRNOTAVAIL" ] ||
+        fail "$output, said were $1"
+}
+
+@test "of three ports connect() never gets the last one" {
+    new_namespace "40000 40002"
+    hold "listen 0.0.0.0 5000"
+    measure
+    expect_both 3 port_total
+    expect_both 1 port_destination_used_max
+    expect_room 2 127.0.0.1 5000
+    hold "2 x dial 127.0.0.1 5000"
+    measure
+    expect_both 2 port_used
+    expect_both 3 port_destination_used_max
+    expect_both 3 port_destination_used "$(to 127.0.0.1 127.0.0.1:5000)"
+    expect_try EADDRNOTAVAIL 127.0.0.1 5000
+    # Used by number it is not lost twice.
+    hold "listen 0.0.0.0 5001" "listen 127.0.0.1 40002"
+    measure
+    expect_both 3 port_destination_used_max
+    expect_both 1 port_blocked
+    expect_room 2 127.0.0.1 5001
+    # Nor when it is reserved.
+    new_namespace "40000 40002"
+    ns_sysctl ip_local_reserved_ports 40002
+    hold "listen 0.0.0.0 5000"
+    measure
+    expect_both 0 port_destination_used_max
+    expect_room 2 127.0.0.1 5000
+}
+
+@test "ranges of every small size: what connect() gets" {
+    local size reserved used total
+    for size in 1 2 4 5 6 7 8 9 101; do
+        for reserved in "" 40000 $((40000 + size - 1)); do
+            new_namespace "40000 $((40000 + size - 1))"
+            ns_sysctl ip_local_reserved_ports "$reserved"
+            hold "listen 0.0.0.0 5000"
+            measure
+            total=$(metric "$BY_PROCFS" port_total)
+            used=$(metric "$BY_PROCFS" port_destination_used_max)
+            echo "size $size, reserved $reserved: $used of $total"
+            expect_both "$used" port_destination_used_max
+            if [ $((size % 2)) = 0 ] || [ "$size" = 1 ]; then
+                [ "$used" = 0 ]
+                expect_room "$total" 127.0.0.1 5000
+            else
+                [ "$used" = $((reserved != 40000)) ]
+                # A search leaves out one end or the other: by chance several searches get them both, or neither.
+                [ "$size" -lt 9 ] || [ -n "$reserved" ] || expect_room_about $((total - used)) 127.0.0.1 5000
+            fi
+            stop_all
+        done
+    done
+}
+
+# count_connected PORTS...: towards how many of ten destinations connect() works when only those ports of 101 are free.
+count_connected() {
+    local i count=0 sockets=("listen 0.0.0.0 5000") port
+    for i in {1..10}; do
+        for port in "$@"; do
+            sockets+=("dial 127.0.0.$i 5000 127.0.0.1 ~$port")
+        done
+    done
+    new_namespace "40000 40100"
+    hold "${sockets[@]}"
+    measure
+    for i in {1..10}; do
+        run ns "$PEER" try "127.0.0.$i" 5000
+        [ "$output" != connected ] || count=$((count + 1))
+    done
+    CONNECTED=$count
+}
+
+@test "an odd range: with the first port alone left connect() fails but for chance, and the figure is the total" {
+    # A search gets it when it begins there, which one in fifty does.
+    count_connected $(seq 40001 40100)
+    expect_both 101 port_total
+    expect_both 100 port_used
+    expect_both 101 port_destination_used_max
+    [ "$CONNECTED" -le 3 ]
+    # The last one alone all others get.
+    count_connected $(seq 40000 40099)
+    expect_both 100 port_destination_used_max
+    [ "$CONNECTED" -ge 7 ]
+    # Without both it is one; and all are all.
+    count_connected $(seq 40001 40099)
+    expect_both 100 port_destination_used_max
+    [ "$CONNECTED" = 10 ]
+    count_connected $(seq 40000 40100)
+    expect_both 101 port_destination_used_max
+    [ "$CONNECTED" = 0 ]
 }
 
 # make_mixture SEED: sockets of a range of 20, drawn at random, into MIXTURE. Bound, unconnected ones are left to the

@@ -130,6 +130,8 @@ take_row(enum record kind, const uint8_t *record)
 
 	if (kind == RECORD_UDP)
 		row.state = record[1] & 1 ? USAGE_ESTABLISHED : USAGE_CLOSE;
+	to->device = has_flag(FLAG_LONGEST) ? UINT32_MAX : record[0] / RECORDS / 16;
+	row.is_bound = kind == RECORD_TCP_IPV4 && record[0] / RECORDS % 16 == 15;
 	if (has_flag(FLAG_LONGEST))
 		memset(&to->local, 0xff, sizeof(to->local));
 	if (kind != RECORD_TCP_IPV6)

@@ -79,7 +79,8 @@ expect_agreement() {
     compare_sources "$PROGRAM"
     expect_agreement
     ns_sysctl ip_unprivileged_port_start 0 # below it no range may begin
-    hold "listen 127.0.0.1 1" "listen :: 65535" "connect ::1 65535 ::1 1024" "time-wait 127.0.0.1 65535 127.0.0.1 2" \
+    ns_sysctl tcp_tw_reuse 0
+    hold "listen 127.0.0.1 1" "listen :: 65535" "connect ::1 65535 ::1 ~1024" "time-wait 127.0.0.1 65535 127.0.0.1 ~2" \
         "bind-udp :: 1" "bind-udp 0.0.0.0 65535" "connect-udp ::1 53 ::1 1024"
     for range in "1 65535" "2 65534" "1 1" "65535 65535" "1024 1024"; do
         ns_sysctl ip_local_port_range "$range"
