@@ -39,7 +39,6 @@ static const char *const file_names[PORTS_FILES] = {
 	[PORTS_FILE_TW_REUSE] = "sys/net/ipv4/tcp_tw_reuse",
 	[PORTS_FILE_TW_REUSE_DELAY] = "sys/net/ipv4/tcp_tw_reuse_delay",
 	[PORTS_FILE_TIMESTAMPS] = "sys/net/ipv4/tcp_timestamps",
-	[PORTS_FILE_SOCKSTAT] = "self/net/sockstat",
 	[PORTS_FILE_SOCKSTAT6] = "self/net/sockstat6",
 	[PORTS_FILE_TCP] = "self/net/tcp",
 	[PORTS_FILE_TCP6] = "self/net/tcp6",
@@ -209,53 +208,14 @@ scan_table(const struct ports *ports, const struct table *table, struct usage *u
 	return fd < 0 ? fd : scan_open_table(fd, table, usage);
 }
 
-/* A count of sockstat, or false where that cannot be had, as under gVisor. */
-static bool
-read_count(const struct ports *ports, enum ports_file file, const char *label,
-	const char *name, uint64_t *ret_count)
-{
-	char buf[SMALL_FILE];
-	ssize_t n = read_small(ports, file, buf, sizeof(buf));
-
-	return n > 0 && procnet_find_count(buf, (size_t)n, label, name, ret_count) == 0;
-}
-
-/*
- * Whether sockstat counts no TCPv6 socket in use, and no socket in TIME_WAIT, of either
- * family.
- */
-static bool
-counts_nothing_for_tcp6(const struct ports *ports)
-{
-	uint64_t in_use, time_wait;
-
-	return read_count(ports, PORTS_FILE_SOCKSTAT6, "TCP6:", "inuse", &in_use) &&
-	       in_use == 0 &&
-	       read_count(ports, PORTS_FILE_SOCKSTAT, "TCP:", "tw", &time_wait) &&
-	       time_wait == 0;
-}
-
-/*
- * The guard of sockstat, 0.05 ms, saves the walk over tcp6, milliseconds on a big host,
- * when there was nothing for it to show before the walk over tcp, nor after. Comparing
- * the count of TIME_WAIT with the rows of tcp would save it more often, but a socket that
- * expires meanwhile could hide one of IPv6.
- */
 static int
 scan_tables(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
-	bool skip_tcp6 = counts_nothing_for_tcp6(ports);
-
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-		const struct table *table = &tables[i];
-		int r;
+		int r = scan_table(ports, &tables[i], usage);
 
-		if (table->protocol == USAGE_TCP && table->ipv6 && skip_tcp6 &&
-			counts_nothing_for_tcp6(ports))
-			continue;
-		r = scan_table(ports, table, usage);
 		if (r < 0) {
-			*ret_object = file_names[table->file];
+			*ret_object = file_names[tables[i].file];
 			return r;
 		}
 	}

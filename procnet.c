@@ -380,36 +380,3 @@ procnet_parse_heading(const char *buf, size_t len)
 		return -EBADMSG;
 	return newline - buf + 1;
 }
-
-static int
-find_in_line(struct cursor line, const char *label, const char *name, uint64_t *ret_count)
-{
-	struct slice word = take_word(&line);
-
-	if (!slice_equals(word, label))
-		return -ENOENT;
-	do {
-		word = take_word(&line);
-		if (slice_equals(word, name))
-			return util_parse_number(
-				       take_word(&line), 0, UINT32_MAX, ret_count)
-			               ? -ENOENT
-			               : 0;
-	} while (word.len > 0);
-	return -ENOENT;
-}
-
-int
-procnet_find_count(const char *buf, size_t len, const char *label, const char *name,
-	uint64_t *ret_count)
-{
-	const char *line = buf, *end = buf + len, *newline;
-
-	while (line < end && (newline = memchr(line, '\n', (size_t)(end - line)))) {
-		if (find_in_line((struct cursor){ line, newline }, label, name,
-			    ret_count) == 0)
-			return 0;
-		line = newline + 1;
-	}
-	return -ENOENT;
-}

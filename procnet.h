@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read the kernel's text files about ports: the socket tables of /proc/net, the
- * sysctls that make the pool and that free TIME_WAIT, the socket counts of sockstat.
+ * Read the kernel's text files about ports: the socket tables of /proc/net, the sysctls
+ * that make the pool and that free TIME_WAIT.
  *
  * The formats are parsed by field, not by column: IPv4 rows are usually padded to 150
  * bytes, IPv6 rows and gVisor's never are.
  *
  * Source: Linux net/ipv4/tcp_ipv4.c (get_tcp4_sock, get_timewait4_sock),
- * net/ipv6/tcp_ipv6.c (get_tcp6_sock), net/ipv4/udp.c (udp4_format_sock), net/ipv4/proc.c
- * (sockstat_seq_show), kernel/sysctl.c (proc_do_large_bitmap); gVisor
- * pkg/sentry/fsimpl/proc/task_net.go. Pure: no I/O, no allocation, and no pointer to buf
- * is kept.
+ * net/ipv6/tcp_ipv6.c (get_tcp6_sock), net/ipv4/udp.c (udp4_format_sock),
+ * kernel/sysctl.c (proc_do_large_bitmap); gVisor pkg/sentry/fsimpl/proc/task_net.go.
+ * Pure: no I/O, no allocation, and no pointer to buf is kept.
  */
 #ifndef PROCNET_H
 #define PROCNET_H
@@ -71,14 +70,5 @@ int procnet_parse_setting(const char *buf, size_t len, uint32_t *ret_value);
  * Returns 0, or -EBADMSG when it does not parse; the pool is then unusable.
  */
 int procnet_parse_reserved(struct usage_pool *pool, const char *buf, size_t len);
-
-/*
- * Find a count in sockstat or sockstat6: in the line that starts with label ("TCP:") the
- * number behind name ("tw").
- *
- * Returns 0, or -ENOENT when there is no such number.
- */
-int procnet_find_count(const char *buf, size_t len, const char *label, const char *name,
-	uint64_t *ret_count);
 
 #endif

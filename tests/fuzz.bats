@@ -19,7 +19,7 @@ replay() {
     replay table
 }
 
-@test "range, reserved ports, sockstat" {
+@test "range, reserved ports" {
     replay sysctl
 }
 

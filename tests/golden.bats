@@ -216,46 +216,6 @@ ROWS
     done
 }
 
-@test "tcp6 is read while sockstat counts anything that may be there, or counts nothing that can be read" {
-    local procfs=$BATS_TEST_TMPDIR/procfs
-    copy_fixture ipv6-only
-    tail -n 1 "$FIXTURES/exhausted/self/net/tcp" >>"$procfs/self/net/tcp"
-    # In TIME_WAIT as many as tcp has rows of it: one row seen twice would look the same.
-    sed -i 's/ 01 / 06 /' "$procfs/self/net/tcp"
-    sed -i 's/TCP6: inuse [0-9]*/TCP6: inuse 0/' "$procfs/self/net/sockstat6"
-    sed -i 's/ tw [0-9]*/ tw 1/' "$procfs/self/net/sockstat"
-    expect_tcp6_read
-    sed -i 's/ tw [0-9]*/ tw 0/' "$procfs/self/net/sockstat"
-    sed -i 's/TCP6: inuse [0-9]*/TCP6: inuse 1/' "$procfs/self/net/sockstat6"
-    expect_tcp6_read
-    echo garbage >"$procfs/self/net/sockstat6"
-    expect_tcp6_read
-    rm "$procfs/self/net/sockstat"
-    expect_tcp6_read
-}
-
-# Three TCP ports are in tcp6 of that fixture.
-expect_tcp6_read() {
-    [ "$(metric "$(respond "$BATS_TEST_TMPDIR/procfs")" port_used_by_protocol 'protocol="tcp"')" -ge 3 ]
-}
-
-@test "tcp6 is read when something was there before the walk over tcp, and is not counted any more" {
-    local procfs=$BATS_TEST_TMPDIR/procfs
-    copy_fixture ipv6-only
-    sed -i 's/ tw [0-9]*/ tw 0/' "$procfs/self/net/sockstat"
-    sed -i 's/TCP6: inuse [0-9]*/TCP6: inuse 1/' "$procfs/self/net/sockstat6"
-    rm "$procfs/self/net/tcp"
-    mkfifo "$procfs/self/net/tcp"
-    start scan "$PROGRAM" --print --path.procfs="$procfs"
-    # Opening waits for the scan to come here.
-    exec 7>"$procfs/self/net/tcp"
-    sed -i 's/TCP6: inuse [0-9]*/TCP6: inuse 0/' "$procfs/self/net/sockstat6"
-    cat "$FIXTURES/ipv6-only/self/net/tcp" >&7
-    exec 7>&-
-    wait "$STARTED_PID"
-    [ "$(metric "$(cat "$BATS_TEST_TMPDIR/scan.out")" port_used_by_protocol 'protocol="tcp"')" -ge 3 ]
-}
-
 @test "a missing IPv6 table on a kernel that has IPv6: 500" {
     copy_fixture busy
     rm "$BATS_TEST_TMPDIR/procfs/self/net/tcp6"

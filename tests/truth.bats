@@ -163,34 +163,6 @@ WANTED
     done
 }
 
-# read_files: which tables a scan reads.
-read_files() {
-    ns strace -y -e trace=read -o "$BATS_TEST_TMPDIR/trace" "$PROGRAM" --print --source=procfs >/dev/null
-    grep -oE '/net/[a-z]+[0-9]*>' "$BATS_TEST_TMPDIR/trace" | tr -d '>' | sort -u
-}
-
-@test "tcp6 is not read while nothing is in it" {
-    hold "listen 0.0.0.0 5000" "connect 127.0.0.1 5000"
-    run read_files
-    assert_line /net/tcp
-    refute_line /net/tcp6
-}
-
-@test "tcp6 is read for one IPv6 socket, and for one in TIME_WAIT alone" {
-    hold "listen ::1 5003"
-    run read_files
-    assert_line /net/tcp6
-    kill "$HOLD_PID"
-    wait_until 5 is_gone "$HOLD_PID"
-
-    # The listening socket goes with its process, TIME_WAIT stays: sockstat6 then counts no TCP6 socket at all.
-    hold "listen ::1 5003" "time-wait ::1 5003 ::1 40310"
-    kill "$HOLD_PID"
-    wait_until 5 is_gone "$HOLD_PID"
-    ns cat /proc/self/net/sockstat6 | grep -q 'TCP6: inuse 0'
-    expect_value "$(ns "$PROGRAM" --print --source=procfs)" 1 port_time_wait
-}
-
 @test "a listening port inside the range is warned of" {
     ns_sysctl ip_local_port_range "9000 10999"
     start_server
