@@ -9,7 +9,10 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/random.h>
+#include <sys/statfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 enum {
 	/* A seq_file hands out one page for each read. */
@@ -126,8 +129,9 @@ struct reader {
 };
 
 /*
- * Whether a read that brought `n` bytes was the one that came to the end of the table: it
- * had room for another row, in a page of a seq_file, or in the buffer.
+ * Whether a read of procfs that brought `n` bytes was the one that came to the end of the
+ * table: it had room for another row, in a page of a seq_file, or in the buffer. Nothing
+ * else that may be read in its place promises that.
  */
 static bool
 is_last_piece(size_t n, size_t room)
@@ -166,7 +170,7 @@ consume_piece(struct reader *reader, const struct table *table, struct usage *us
 
 /* Count the rows of an open table. Returns 0 or -errno. */
 static int
-scan_open_table(int fd, const struct table *table, struct usage *usage)
+scan_open_table(int fd, bool is_procfs, const struct table *table, struct usage *usage)
 {
 	static char buf[TABLE_CHUNK];
 	struct reader reader = { 0 };
@@ -174,7 +178,7 @@ scan_open_table(int fd, const struct table *table, struct usage *usage)
 	ssize_t n = 0, used;
 
 	while (!reader.ended && (n = read_some(fd, buf + len, room)) > 0) {
-		reader.ended = is_last_piece((size_t)n, room);
+		reader.ended = is_procfs && is_last_piece((size_t)n, room);
 		len += (size_t)n;
 		used = consume_piece(&reader, table, usage, buf, len);
 		if (used < 0)
@@ -205,7 +209,8 @@ scan_table(const struct ports *ports, const struct table *table, struct usage *u
 
 	if (fd == -ENOENT && table->ipv6 && has_no_ipv6(ports))
 		return 0;
-	return fd < 0 ? fd : scan_open_table(fd, table, usage);
+	return fd < 0 ? fd
+	              : scan_open_table(fd, ports->is_procfs[table->file], table, usage);
 }
 
 static int
@@ -384,6 +389,15 @@ ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_re
 	return 0;
 }
 
+/* False where the kernel does not say. */
+static bool
+is_on_procfs(int fd)
+{
+	struct statfs system;
+
+	return fstatfs(fd, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+}
+
 /* Open the files first..last, both included, or remember why not. */
 static void
 open_files(struct ports *ports, const char *procfs, enum ports_file first,
@@ -396,6 +410,7 @@ open_files(struct ports *ports, const char *procfs, enum ports_file first,
 		int fd = openat(procfd, file_names[i], O_RDONLY | O_CLOEXEC);
 
 		ports->files[i] = fd < 0 ? -errno : fd;
+		ports->is_procfs[i] = is_on_procfs(fd);
 	}
 	if (procfd >= 0)
 		close(procfd);

@@ -48,8 +48,9 @@ enum ports_file {
 /* What a measurement reads, opened before: a confined process opens nothing. */
 struct ports {
 	enum ports_source source;
-	int procfs_error;       /* why the directory could not be opened, or 0 */
-	int files[PORTS_FILES]; /* descriptors, or -errno */
+	int procfs_error;            /* why the directory could not be opened, or 0 */
+	int files[PORTS_FILES];      /* descriptors, or -errno */
+	bool is_procfs[PORTS_FILES]; /* it is Linux's own, not FUSE, a pipe or a copy */
 	struct sockdiag sock_diag[PORTS_SOCK_DIAG_TRIES];
 	uint64_t seed[DESTINATIONS_SEED_WORDS];
 };

@@ -269,6 +269,12 @@ static const struct rule server_rules[] = {
 #ifdef SYS_stat64
 	ALLOW(lstat64), ALLOW(stat64),
 #endif
+#ifdef SYS_fstatfs
+	ALLOW(fstatfs),
+#endif
+#ifdef SYS_fstatfs64
+	ALLOW(fstatfs64),
+#endif
 #ifdef SYS_getuid32
 	ALLOW(getegid32), ALLOW(geteuid32), ALLOW(getgid32), ALLOW(getuid32),
 #endif

@@ -77,29 +77,6 @@ copy_fixture() {
     [ "$(metric "$text" port_scan_sockets)" = 100000 ]
 }
 
-# padded_rows FIRST LAST: rows of 128 bytes, one for each of these ports.
-padded_rows() {
-    awk -v first="$1" -v last="$2" 'BEGIN { for (i = first; i <= last; i++) {
-        row = sprintf("%4d: 0100007F:%04X 0200007F:01BB 01 00000000:00000000 00:00000000 00000000  1000        0 %d 1 0 20 4 30",
-            i, i, i)
-        printf "%-127s\n", row } }'
-}
-
-@test "the end of a table that is shown again, as the kernel does when rows come meanwhile: counted once" {
-    copy_fixture idle
-    local procfs=$BATS_TEST_TMPDIR/procfs text
-    # The first read brings 16 KiB: a heading of 256 bytes and 126 rows.
-    { printf '%-255s\n' "$(head -n 1 "$FIXTURES/idle/self/net/tcp")" && padded_rows 40001 40126; } >"$procfs/self/net/tcp"
-    [ "$(stat -c %s "$procfs/self/net/tcp")" -eq 16384 ]
-    padded_rows 40124 40126 >>"$procfs/self/net/tcp"
-    text=$(respond "$procfs")
-    expect_value "$text" 126 port_used
-    expect_value "$text" 126 port_scan_sockets
-    # With another row behind it, it is not the same again, and that row counts.
-    padded_rows 40127 40127 >>"$procfs/self/net/tcp"
-    expect_value "$(respond "$procfs")" 127 port_used
-}
-
 @test "a torn line: 500, never a number" {
     expect_refusal "$FIXTURES/torn" "read self/net/tcp: not in the format the kernel writes"
 }

@@ -145,6 +145,65 @@ WANTED
     done
 }
 
+# --- what is no procfs of Linux
+
+# feed FILE: write there what comes on standard input, each line when the one before it has been read.
+feed() {
+    timeout 20 python3 -c '
+import fcntl, os, struct, sys, termios, time
+
+pipe = os.open(sys.argv[1], os.O_WRONLY)
+for line in sys.stdin.buffer:
+    os.write(pipe, line)
+    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
+        time.sleep(0.001)
+' "$1"
+}
+
+@test "tables that come in pieces from what is no procfs are read to their end" {
+    local procfs=$BATS_TEST_TMPDIR/procfs table
+    for table in tcp tcp6 udp udp6; do
+        rm -rf "$procfs"
+        make_busy_procfs "$procfs"
+        mv "$procfs/self/net/$table" "$BATS_TEST_TMPDIR/rows"
+        mkfifo "$procfs/self/net/$table"
+        start scan "$PROGRAM" --print --path.procfs="$procfs"
+        feed "$procfs/self/net/$table" <"$BATS_TEST_TMPDIR/rows"
+        wait "$STARTED_PID"
+        expect_value "$(cat "$BATS_TEST_TMPDIR/scan.out")" 10 port_scan_sockets
+        expect_value "$(cat "$BATS_TEST_TMPDIR/scan.out")" 6 port_used
+    done
+}
+
+# padded_rows FIRST LAST: rows of 128 bytes, one for each of these ports.
+padded_rows() {
+    awk -v first="$1" -v last="$2" 'BEGIN { for (i = first; i <= last; i++) {
+        row = sprintf("%4d: 0100007F:%04X 0200007F:01BB 01 00000000:00000000 00:00000000 00000000  1000        0 %d 1 0 20 4 30",
+            i, i, i)
+        printf "%-127s\n", row } }'
+}
+
+# as_procfs PROCFS: what the program says of those files when fstatfs() tells it that they are of Linux's procfs.
+as_procfs() {
+    strace -qq -o "$BATS_TEST_TMPDIR/calls" -e trace=fstatfs -e inject=fstatfs:poke_exit=@arg2=a09f000000000000 \
+        "$PROGRAM" --print --path.procfs="$1"
+}
+
+@test "the end of a table that is shown again, as the kernel does when rows come meanwhile: counted once" {
+    local procfs=$BATS_TEST_TMPDIR/procfs text
+    cp -r "$FIXTURES/idle" "$procfs"
+    # The first read brings 16 KiB: a heading of 256 bytes and 126 rows.
+    { printf '%-255s\n' "$(head -n 1 "$FIXTURES/idle/self/net/tcp")" && padded_rows 40001 40126; } >"$procfs/self/net/tcp"
+    [ "$(stat -c %s "$procfs/self/net/tcp")" -eq 16384 ]
+    padded_rows 40124 40126 >>"$procfs/self/net/tcp"
+    text=$(as_procfs "$procfs")
+    expect_value "$text" 126 port_used
+    expect_value "$text" 126 port_scan_sockets
+    # With another row behind it, it is not the same again, and that row counts.
+    padded_rows 40127 40127 >>"$procfs/self/net/tcp"
+    expect_value "$(as_procfs "$procfs")" 127 port_used
+}
+
 # request_sockets PROGRAM: five handshakes that their clients left, on a listening socket of IPv6 that is closed since.
 # It prints the rows of tcp6 before and after, and what the program says in between.
 request_sockets() {
