@@ -29,7 +29,7 @@ describe_error(int error)
 	if (error == -EAGAIN)
 		return "interrupted at every try";
 	/* The alarm of the deadline is what interrupts. */
-	if (error == -EINTR)
+	if (error == -EINTR || error == -ETIMEDOUT)
 		return "deadline passed";
 	/* A C library may want memory to word one that it does not know. */
 	return -error <= EHWPOISON ? strerror(-error) : "an error without a name";

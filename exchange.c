@@ -43,9 +43,12 @@ exchange_move_deadline(int64_t deadline_ms)
 
 	if (left < 1)
 		left = 1; /* 0 would switch it off */
+	if (left > INT32_MAX)
+		left = INT32_MAX; /* 24 days; time_t may have 32 bits */
 	timer.it_value.tv_sec = (time_t)(left / 1000);
 	timer.it_value.tv_usec = (suseconds_t)(left % 1000 * 1000);
 	setitimer(ITIMER_REAL, &timer, NULL);
+	ticks = 0; /* of the deadline before; one of this one that is lost comes again */
 }
 
 void

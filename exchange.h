@@ -19,7 +19,10 @@
  */
 void exchange_set_deadline(int64_t deadline_ms);
 
-/* Move the deadline; nothing but setitimer(2), for a process that is confined. */
+/*
+ * Move the deadline, also one that has passed: calls below then work again until the new
+ * one; INT64_MAX is none. Nothing but setitimer(2), for a process that is confined.
+ */
 void exchange_move_deadline(int64_t deadline_ms);
 
 /*

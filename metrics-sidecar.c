@@ -38,6 +38,9 @@ enum {
 	EXIT_USAGE = 2,
 	EXIT_INTERRUPTED = 128, /* and the signal's number, as a shell says it */
 	WATCH_S = 2,
+	/* What a scan leaves of the time for its answer, or for the reason that there is
+	   none. */
+	ANSWER_MS = 500,
 	DAY_S = 24 * 60 * 60,
 };
 
@@ -57,6 +60,7 @@ struct meter {
 	const struct options *options;
 	struct ports ports;
 	bool opened, measured;
+	int64_t began_ms, deadline_ms; /* of all that the figures are for */
 	struct answer_figures figures;
 };
 
@@ -68,6 +72,15 @@ static const char *const netns_names[] = {
 	[LISTEN_NETNS_SAME] = "same",
 	[LISTEN_NETNS_OTHER] = "other",
 };
+
+/* When a scan must be over; half of the time is for the answer where there is little. */
+static int64_t
+find_scan_deadline(const struct meter *meter)
+{
+	int64_t half_ms = (meter->deadline_ms - meter->began_ms) / 2;
+
+	return meter->deadline_ms - (half_ms < ANSWER_MS ? half_ms : ANSWER_MS);
+}
 
 static void
 open_meter(struct meter *meter)
@@ -121,8 +134,11 @@ measure(void *context)
 		return figures;
 	if (!meter->opened)
 		open_meter(meter);
+	meter->ports.deadline_ms = find_scan_deadline(meter);
+	exchange_move_deadline(meter->ports.deadline_ms);
 	figures->error = ports_collect(&meter->ports, meter->options->top_destinations,
 		&figures->report, &figures->object);
+	exchange_move_deadline(meter->deadline_ms);
 	meter->measured = true;
 	return figures;
 }
@@ -233,10 +249,13 @@ answer_head(const struct options *options, const struct job *job,
 	if (status == HTTP_INCOMPLETE)
 		status = HTTP_BAD_REQUEST; /* the client sends no more */
 	if (status == HTTP_OK) {
+		struct meter *meter = facts->context;
+
 		ends = http_wants_close(&request);
-		exchange_move_deadline(
+		meter->deadline_ms =
 			job->accepted_ms +
-			find_timeout_ms(&request, (int64_t)options->timeout_s * 1000));
+			find_timeout_ms(&request, (int64_t)options->timeout_s * 1000);
+		exchange_move_deadline(meter->deadline_ms);
 	}
 	response = answer_write(data, facts, status, &request,
 		len > 0 && http_is_head(head, (size_t)len));
@@ -306,6 +325,15 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 				 "client connected to");
 }
 
+/* Begin what has no peer: as long as an exchange may take, it may take. */
+static void
+begin_alone(struct meter *meter)
+{
+	meter->began_ms = util_now_ms();
+	meter->deadline_ms = meter->began_ms + (int64_t)meter->options->timeout_s * 1000;
+	exchange_set_deadline(find_scan_deadline(meter));
+}
+
 /* One request, one response: prepare, confine, read. Returns the exit status. */
 static int
 serve(const struct options *options, struct job *job)
@@ -318,8 +346,11 @@ serve(const struct options *options, struct job *job)
 		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS;
 	int status;
 
-	exchange_set_deadline(deadline_ms);
 	meter.options = options;
+	meter.began_ms = job->accepted_ms;
+	meter.deadline_ms = deadline_ms;
+	/* Opening a file may wait as well, and so may the scan of another process. */
+	exchange_set_deadline(find_scan_deadline(&meter));
 	fill_facts(options, job, &meter, &facts);
 	if (!job->supervised) {
 		open_meter(&meter);
@@ -329,6 +360,7 @@ serve(const struct options *options, struct job *job)
 	} else {
 		measure_shared(&meter, &job->share, job->child.ready_ms);
 	}
+	exchange_move_deadline(deadline_ms);
 	job->is_one_socket = exchange_is_one_socket(job->in, job->out);
 	confine(options, job);
 	status = exchange(options, job, &facts, head_until_ms);
@@ -360,6 +392,7 @@ print_metrics(const struct options *options)
 	int r;
 
 	meter.options = options;
+	begin_alone(&meter);
 	fill_facts(options, &job, &meter, &facts);
 	if (answer_write_metrics(&content, &facts) < 0)
 		return EXIT_FAILURE;
@@ -409,6 +442,7 @@ write_report(const struct options *options, struct watch *watch)
 	struct report_style style;
 	int r, written;
 
+	begin_alone(&meter);
 	fill_facts(options, &job, &meter, &facts);
 	terminal_find_style(STDOUT_FILENO, options->watches, &style);
 	if (options->watches && !facts.netns_error && measure(&meter)->error == 0) {
@@ -418,6 +452,8 @@ write_report(const struct options *options, struct watch *watch)
 	}
 	r = answer_write_report(&content, &facts, &style);
 	ports_close(&meter.ports);
+	/* A terminal may be stopped for as long as somebody wants. */
+	exchange_move_deadline(INT64_MAX);
 	if (r < 0)
 		content = buf_over(data, sizeof(data));
 	if (r < 0 && watch->has_drawn)

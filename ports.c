@@ -170,19 +170,23 @@ consume_piece(struct reader *reader, const struct table *table, struct usage *us
 
 /* Count the rows of an open table. Returns 0 or -errno. */
 static int
-scan_open_table(int fd, bool is_procfs, const struct table *table, struct usage *usage)
+scan_open_table(const struct ports *ports, const struct table *table, struct usage *usage)
 {
 	static char buf[TABLE_CHUNK];
 	struct reader reader = { 0 };
 	size_t len = 0, room = sizeof(buf);
 	ssize_t n = 0, used;
+	int fd = ports->files[table->file];
 
 	while (!reader.ended && (n = read_some(fd, buf + len, room)) > 0) {
-		reader.ended = is_procfs && is_last_piece((size_t)n, room);
+		reader.ended =
+			ports->is_procfs[table->file] && is_last_piece((size_t)n, room);
 		len += (size_t)n;
 		used = consume_piece(&reader, table, usage, buf, len);
 		if (used < 0)
 			return (int)used;
+		if (util_now_ms() >= ports->deadline_ms)
+			return -ETIMEDOUT;
 		len -= (size_t)used;
 		memmove(buf, buf + used, len);
 		room = sizeof(buf) - len;
@@ -209,8 +213,7 @@ scan_table(const struct ports *ports, const struct table *table, struct usage *u
 
 	if (fd == -ENOENT && table->ipv6 && has_no_ipv6(ports))
 		return 0;
-	return fd < 0 ? fd
-	              : scan_open_table(fd, ports->is_procfs[table->file], table, usage);
+	return fd < 0 ? fd : scan_open_table(ports, table, usage);
 }
 
 static int
@@ -254,12 +257,12 @@ is_consistent(int r, const struct usage *usage)
 static int
 scan_by_sock_diag(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
-	int r = sockdiag_collect(&ports->sock_diag[0], usage);
+	int r = sockdiag_collect(&ports->sock_diag[0], usage, ports->deadline_ms);
 
 	*ret_object = "sock_diag";
 	for (int i = 1; i < PORTS_SOCK_DIAG_TRIES && !is_consistent(r, usage); i++) {
 		usage_restart(usage);
-		r = sockdiag_collect(&ports->sock_diag[i], usage);
+		r = sockdiag_collect(&ports->sock_diag[i], usage, ports->deadline_ms);
 	}
 	return r;
 }
@@ -277,7 +280,8 @@ scan(const struct ports *ports, struct usage *usage, struct ports_report *report
 		return scan_by_procfs(ports, usage, ret_object);
 	r = scan_by_sock_diag(ports, usage, ret_object);
 	/* A deadline that has passed leaves no time for another source. */
-	if (r < 0 && r != -EINTR && ports->source == PORTS_SOURCE_AUTO) {
+	if (r < 0 && r != -EINTR && r != -ETIMEDOUT &&
+		ports->source == PORTS_SOURCE_AUTO) {
 		report->source = PORTS_SOURCE_PROCFS;
 		report->sock_diag_error = r;
 		usage_restart(usage);
@@ -398,18 +402,22 @@ is_on_procfs(int fd)
 	return fstatfs(fd, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
 }
 
-/* Open the files first..last, both included, or remember why not. */
+/*
+ * Open the files first..last, both included, or remember why not. After a deadline has
+ * ended the wait for one, the others, which are read after it, are not tried.
+ */
 static void
 open_files(struct ports *ports, const char *procfs, enum ports_file first,
 	enum ports_file last)
 {
-	int procfd = open(procfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int procfd = open(procfs, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
 
 	ports->procfs_error = procfd < 0 ? -errno : 0;
-	for (int i = (int)first; procfd >= 0 && i <= (int)last; i++) {
-		int fd = openat(procfd, file_names[i], O_RDONLY | O_CLOEXEC);
+	for (int i = (int)first; procfd >= 0 && i <= (int)last && fd != -EINTR; i++) {
+		fd = openat(procfd, file_names[i], O_RDONLY | O_CLOEXEC);
 
-		ports->files[i] = fd < 0 ? -errno : fd;
+		fd = fd < 0 ? -errno : fd;
+		ports->files[i] = fd;
 		ports->is_procfs[i] = is_on_procfs(fd);
 	}
 	if (procfd >= 0)
@@ -419,6 +427,7 @@ open_files(struct ports *ports, const char *procfs, enum ports_file first,
 static void
 open_nothing(struct ports *ports)
 {
+	ports->deadline_ms = INT64_MAX;
 	for (int i = 0; i < PORTS_FILES; i++)
 		ports->files[i] = -EBADF;
 	for (int i = 0; i < PORTS_SOCK_DIAG_TRIES; i++)

@@ -52,6 +52,7 @@ struct ports {
 	int files[PORTS_FILES];      /* descriptors, or -errno */
 	bool is_procfs[PORTS_FILES]; /* it is Linux's own, not FUSE, a pipe or a copy */
 	struct sockdiag sock_diag[PORTS_SOCK_DIAG_TRIES];
+	int64_t deadline_ms; /* of a measurement, by util_now_ms(); the caller's to set */
 	uint64_t seed[DESTINATIONS_SEED_WORDS];
 };
 
@@ -84,7 +85,8 @@ struct ports_report {
  * whole. sock_diag always asks about the network namespace of this process, so another
  * procfs goes with the source PROCFS. All is close-on-exec.
  *
- * What cannot be opened is remembered, and said by ports_collect() if it is needed. The
+ * What cannot be opened is remembered, and said by ports_collect() if it is needed. There
+ * is no deadline yet, but a signal ends the wait for a file that does not open. The
  * caller closes with ports_close().
  */
 void ports_open(struct ports *ret_ports, const char *procfs, enum ports_source source);
@@ -96,9 +98,10 @@ void ports_close(const struct ports *ports);
  * ports, at most DESTINATIONS_TOP_MAX. Reads, and opens nothing.
  *
  * Returns 0 and fills *ret_report; the scan is complete. Or returns -errno (-EBADMSG:
- * what was read does not parse; -EAGAIN: sockets changed at every try; else what a system
- * call or the kernel's answer said) and names in *ret_object what could not be read, as a
- * constant string; *ret_report is then unusable.
+ * what was read does not parse; -EAGAIN: sockets changed at every try; -ETIMEDOUT: the
+ * deadline passed, which is looked at between pieces; else what a system call or the
+ * kernel's answer said: -EINTR when a signal ended a wait) and names in *ret_object what
+ * could not be read, as a constant string; *ret_report is then unusable.
  */
 int ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_report,
 	const char **ret_object);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "sockdiag.h"
 
+#include "util.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,13 +305,15 @@ receive_part(int fd, char *buf, size_t size)
 
 static int
 collect_dump(int fd, struct usage *usage, const struct dump *dump, uint32_t states,
-	uint32_t sequence)
+	uint32_t sequence, int64_t deadline_ms)
 {
 	static char buf[SOCKDIAG_RECEIVE_MAX];
 	int r = request_dump(fd, usage, dump, states, sequence);
 	ssize_t n;
 
 	while (r == 0) {
+		if (util_now_ms() >= deadline_ms)
+			return -ETIMEDOUT;
 		n = receive_part(fd, buf, sizeof(buf));
 		if (n <= 0)
 			return n < 0 ? (int)n : -EBADMSG;
@@ -356,7 +360,7 @@ sockdiag_close(const struct sockdiag *door)
 }
 
 int
-sockdiag_collect(const struct sockdiag *door, struct usage *usage)
+sockdiag_collect(const struct sockdiag *door, struct usage *usage, int64_t deadline_ms)
 {
 	uint32_t states = STATES_ALL;
 	int r = door->fd < 0 ? door->fd : 0;
@@ -364,7 +368,7 @@ sockdiag_collect(const struct sockdiag *door, struct usage *usage)
 	if (door->shows_bound_inactive)
 		states |= 1U << STATE_BOUND_INACTIVE;
 	for (uint32_t i = 0; r == 0 && i < sizeof(dumps) / sizeof(dumps[0]); i++)
-		r = collect_dump(door->fd, usage, &dumps[i], states, i + 1);
+		r = collect_dump(door->fd, usage, &dumps[i], states, i + 1, deadline_ms);
 	usage->shows_bound_inactive = door->shows_bound_inactive;
 	return r;
 }

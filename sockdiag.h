@@ -52,17 +52,19 @@ void sockdiag_close(const struct sockdiag *door);
 
 /*
  * Count every socket into usage; the pool is what usage was reset to. Waits for nothing:
- * the kernel makes each part of a dump when it is asked for it.
+ * the kernel makes each part of a dump when it is asked for it. Looks at the deadline, by
+ * util_now_ms(), before each part.
  *
  * Returns 0; the dumps are complete, and usage->shows_bound_inactive is set where this
  * kernel shows such sockets. Returns -EAGAIN or -ENOBUFS when they are not, because the
  * kernel says so, or left out the end: usage_restart() and try again, by another socket,
  * because this one may still be handed the rest. Else returns -errno: why the socket was
- * not opened, what send(2) or recv(2) said (-EINTR: a deadline passed), what the kernel
- * answered (-ENOENT: a module is missing), or -EBADMSG when the answer does not parse.
- * usage is unusable after an error, until usage_restart().
+ * not opened, what send(2) or recv(2) said, -ETIMEDOUT: the deadline passed, what the
+ * kernel answered (-ENOENT: a module is missing), or -EBADMSG when the answer does not
+ * parse. usage is unusable after an error, until usage_restart().
  */
-int sockdiag_collect(const struct sockdiag *door, struct usage *usage);
+int
+sockdiag_collect(const struct sockdiag *door, struct usage *usage, int64_t deadline_ms);
 
 /*
  * Count the sockets in what one recv(2) brought of the dump with this sequence number. No

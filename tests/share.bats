@@ -40,14 +40,14 @@ scanning() {
 
 @test "requests that come while a scan runs wait for it, and are answered by what it brings" {
     make_stuck_procfs
-    # With a writer that says nothing it opens, and nothing can be read.
-    exec 7<>"$STUCK/self/net/tcp"
     start_server --path.procfs="$STUCK"
     local i
     for i in 1 2 3 4 5; do
         start_client "client$i"
     done
     wait_until 5 has_children 5
+    # With a writer that says nothing it opens, and nothing can be read; no other process has a copy, or it would not end.
+    exec 7<>"$STUCK/self/net/tcp"
     wait_until 5 test "$(scanning)" -eq 1
     # Never two at a time.
     local end=$((SECONDS + 2))

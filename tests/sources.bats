@@ -12,6 +12,7 @@ setup() {
 
 teardown() {
     stop_all
+    [ -z "${LIMIT:-}" ] || wait_until 10 rmdir "$LIMIT"
 }
 
 # take NAME [COMMAND...] PROGRAM [OPTION...]: what --print says, in the files NAME and NAME.err.
@@ -143,6 +144,131 @@ expect_agreement() {
 WANTED
 )"
     done
+}
+
+# --- a deadline that passes during a scan
+
+# ask COMMAND...: one request on standard input; the answer goes to the file "answer", and how long it took, in
+# milliseconds, to TOOK_MS.
+ask() {
+    local began=${EPOCHREALTIME/./}
+    printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n%s\r\n' "$HEADER" |
+        ns timeout 15 "$@" >"$BATS_TEST_TMPDIR/answer" 2>"$BATS_TEST_TMPDIR/answer.err"
+    TOOK_MS=$(((${EPOCHREALTIME/./} - began) / 1000))
+}
+
+# expect_late OBJECT FILE: the answer is a 500 that says what could not be read in time, and so does the log.
+expect_late() {
+    grep -q '^HTTP/1.1 500 ' "$BATS_TEST_TMPDIR/answer"
+    grep -qx "read $1: deadline passed" <(tr -d '\r' <"$BATS_TEST_TMPDIR/answer")
+    grep -qx "metrics-sidecar: read $1: deadline passed" "$BATS_TEST_TMPDIR/$2"
+}
+
+# get PORT: the same by a connection.
+get() {
+    ask curl -sS -i --max-time 14 --noproxy '*' ${HEADER:+-H "${HEADER%$'\r\n'}"} "http://127.0.0.1:$1/metrics"
+}
+
+# scan_late OBJECT ARGUMENT...: such a scan by every launcher; TOOK_MS has how long each took.
+scan_late() {
+    local object=$1
+    shift
+    TOOK=()
+    ask "$@" --inetd
+    expect_late "$object" answer.err
+    TOOK+=("$TOOK_MS")
+
+    start activate ns systemd-socket-activate -a -E POD_NAME=test-pod -l 127.0.0.1:9998 "$@"
+    wait_until 5 ns_listens 9998
+    get 9998
+    expect_late "$object" activate.err
+    TOOK+=("$TOOK_MS")
+    kill "$STARTED_PID"
+
+    local SERVER=$1
+    start_server "${@:2}"
+    get 9999
+    expect_late "$object" server.err
+    TOOK+=("$TOOK_MS")
+    echo "# until the answer was there, by --inetd, -a and the supervisor: ${TOOK[*]} ms" >&3
+}
+
+@test "a table that does not come: the 500 says so half a second before the deadline, whoever started the program" {
+    make_stuck_procfs
+    local how took
+    # One that does not open, and one that opens and says nothing.
+    for how in open read; do
+        [ "$how" = open ] || exec 7<>"$STUCK/self/net/tcp"
+        scan_late self/net/tcp "$PROGRAM" --timeout=3 --path.procfs="$STUCK"
+        for took in "${TOOK[@]}"; do
+            [ "$took" -ge 2400 ]
+            [ "$took" -lt 3000 ]
+        done
+        stop_all
+        ns_create
+    done
+}
+
+@test "a table that does not come: a scraper that waits for less time gets its 500 within that" {
+    make_stuck_procfs
+    # Open for writing as well, so that the program can open it.
+    exec 7<>"$STUCK/self/net/tcp"
+    local HEADER=$'X-Prometheus-Scrape-Timeout-Seconds: 2\r\n'
+    ask "$PROGRAM" --inetd --path.procfs="$STUCK"
+    expect_late self/net/tcp answer.err
+    [ "$TOOK_MS" -ge 1400 ]
+    [ "$TOOK_MS" -lt 2000 ]
+    # Of a short time half is for the scan.
+    HEADER=$'X-Prometheus-Scrape-Timeout-Seconds: 0.8\r\n'
+    ask "$PROGRAM" --inetd --path.procfs="$STUCK"
+    expect_late self/net/tcp answer.err
+    [ "$TOOK_MS" -ge 300 ]
+    [ "$TOOK_MS" -lt 800 ]
+}
+
+@test "a table that does not come: --print and --report end as well" {
+    make_stuck_procfs
+    local mode
+    for mode in --print --report; do
+        run timeout 10 "$PROGRAM" "$mode" --timeout=1 --path.procfs="$STUCK"
+        assert_failure 1
+        assert_output "metrics-sidecar: read self/net/tcp: deadline passed"
+    done
+}
+
+# limit_cpu US: a group of control for programs that may use so many microseconds in each tenth of a second; LIMITED is
+# the command that puts one there.
+limit_cpu() {
+    require_root "control groups"
+    LIMIT=/sys/fs/cgroup/cpu/metrics-sidecar-$$
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        LIMIT=/sys/fs/cgroup/metrics-sidecar-$$
+        echo +cpu >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
+    fi
+    mkdir -p "$LIMIT" 2>/dev/null || skip "no control group can be made"
+    if [ -e "$LIMIT/cpu.max" ]; then
+        echo "$1 100000" >"$LIMIT/cpu.max"
+    elif [ -e "$LIMIT/cpu.cfs_quota_us" ]; then
+        echo 100000 >"$LIMIT/cpu.cfs_period_us"
+        echo "$1" >"$LIMIT/cpu.cfs_quota_us"
+    else
+        rmdir "$LIMIT"
+        skip "control groups limit no processor time here"
+    fi
+    LIMITED=$BATS_TEST_TMPDIR/limited
+    printf '#!/bin/sh\necho $$ >%s/cgroup.procs\nexec "$@"\n' "$LIMIT" >"$LIMITED"
+    chmod +x "$LIMITED"
+}
+
+@test "a scan that a limit of processor time makes too slow: a 500 that says so, whoever started the program" {
+    limit_cpu 1000
+    ns_sysctl ip_local_port_range "20000 59999"
+    ns_sysctl tcp_tw_reuse 0
+    hold "listen 0.0.0.0 5000" "20000 x time-wait 127.0.0.1 5000" "20000 x time-wait 127.0.0.2 5000"
+    scan_late self/net/tcp "$LIMITED" "$PROGRAM" --timeout=2 --source=procfs
+    kill "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    scan_late sock_diag "$LIMITED" "$PROGRAM" --timeout=2 --source=sock_diag
 }
 
 # --- what is no procfs of Linux
