@@ -68,12 +68,14 @@ static void
 write_verdict(struct buf *b, const struct exposition_scrape *scrape)
 {
 	const struct usage_totals *totals = &scrape->report->totals;
-	enum view_level level = view_judge(totals);
+	enum view_level level = view_judge(scrape->report);
 
 	buf_printf(b,
-		"<section id=\"verdict\" class=\"level%d\" data-total=\"%" PRIu32
-		"\" data-used=\"%" PRIu32 "\" data-nearest=\"%" PRIu32 "\">\n<h2>",
-		(int)level, totals->total, totals->used, totals->destination_used_max);
+		"<section id=\"verdict\" class=\"level%d\" data-bound=\"%s\" "
+		"data-total=\"%" PRIu32 "\" data-used=\"%" PRIu32
+		"\" data-nearest=\"%" PRIu32 "\">\n<h2>",
+		(int)level, scrape->report->is_lower_bound ? "lower" : "exact",
+		totals->total, totals->used, totals->destination_used_max);
 	buf_printf(b, "Local ports: %s</h2>\n<p>", view_level_names[level]);
 	view_write_verdict(b, scrape);
 	buf_printf(b, "</p>\n");
@@ -138,7 +140,8 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape)
 	const struct view_parts parts = view_divide(totals);
 	unsigned x;
 
-	buf_printf(b, "<section id=\"pool\">\n<h2>The pool</h2>\n<p><b id=\"used\">");
+	buf_printf(b, "<section id=\"pool\">\n<h2>The pool</h2>\n<p>%s<b id=\"used\">",
+		report->is_lower_bound ? "At least " : "");
 	view_write_count(b, totals->used);
 	buf_printf(b, "</b> of <b id=\"total\">");
 	view_write_count(b, totals->total);
@@ -152,11 +155,15 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape)
 	buf_printf(b, "</svg>\n<dl>\n");
 	write_legend(b, "connected", "connected, or UDP", parts.connected, totals->total);
 	write_legend(b, "blocked", "blocked", parts.blocked, totals->total);
-	write_legend(b, "waiting", "only TIME_WAIT", parts.time_wait, totals->total);
-	write_legend(b, "free", "free", totals->total - totals->used, totals->total);
+	if (!report->is_lower_bound)
+		write_legend(b, "waiting", "TCP in TIME_WAIT only", parts.time_wait,
+			totals->total);
+	write_legend(b, "free", report->is_lower_bound ? "free, or not seen" : "free",
+		totals->total - totals->used, totals->total);
 	buf_printf(b,
-		"</dl>\n<p>Blocked ports have a listening or bound socket: no connect() "
-		"can use them. TCP ");
+		"</dl>\n<p>Blocked ports have a socket that listens or is bound: "
+		"connect() does not choose them. %sTCP ",
+		report->is_lower_bound ? "At least " : "");
 	view_write_count(b, totals->used_by[USAGE_TCP]);
 	buf_printf(b, ", UDP ");
 	view_write_count(b, totals->used_by[USAGE_UDP]);
@@ -170,8 +177,10 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape)
 {
 	const struct usage_totals *totals = &scrape->report->totals;
 
-	buf_printf(b, "<section id=\"nearest\">\n<h2>The destination nearest to "
-		      "exhaustion</h2>\n<p><b>");
+	buf_printf(b,
+		"<section id=\"nearest\">\n<h2>The destination nearest to "
+		"exhaustion</h2>\n<p>%s<b>",
+		view_at_least(scrape->report));
 	write_count_and_share(b, totals->destination_used_max, totals->total);
 	buf_printf(b, "</b> cannot be used for a new connect() to it: ");
 	view_write_nearest(b, scrape);
@@ -179,7 +188,7 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape)
 	begin_bar(b, "Share of the pool; the mark is at a half");
 	write_part(b, "connected", 0, totals->destination_used_max, totals->total);
 	buf_printf(b, "<path class=\"mark\" d=\"M500 0V20\"/></svg>\n"
-		      "<p class=\"scale\"><span>0</span><span>50 %%: connect() becomes "
+		      "<p class=\"scale\"><span>0</span><span>50 %%: connect() can be "
 		      "slow</span><span>100 %%: it fails</span></p>\n");
 	buf_printf(b, "<p>");
 	view_write_error(b, totals);
@@ -239,11 +248,13 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape)
 			"<code>--top-destinations=10</code> or set "
 			"<code>METRICS_SIDECAR_TOP_DESTINATIONS=10</code>.</p>\n");
 	} else if (report->top_count == 0) {
-		buf_printf(b, "<p>No connection holds a port of the pool.</p>\n");
+		buf_printf(b, "<p>No destination to name.</p>\n");
 	} else {
-		buf_printf(b, "<table>\n<thead><tr><th scope=\"col\">destination</th><th "
-			      "scope=\"col\">ports</th><th scope=\"col\">of the "
-			      "pool</th></tr></thead>\n<tbody>\n");
+		buf_printf(b,
+			"<table>\n<thead><tr><th scope=\"col\">destination</th><th "
+			"scope=\"col\">%sports</th><th scope=\"col\">of the "
+			"pool</th></tr></thead>\n<tbody>\n",
+			view_at_least(report));
 		for (size_t i = 0; i < report->top_count; i++)
 			write_row(b, &report->totals, &report->top[i]);
 		buf_printf(b, "</tbody>\n</table>\n");
@@ -255,10 +266,11 @@ static void
 write_states(struct buf *b, const struct ports_report *report)
 {
 	buf_printf(b,
-		"<section id=\"states\">\n<h2>Sockets of the pool by "
+		"<section id=\"states\">\n<h2>%s of the pool by "
 		"state</h2>\n<table>\n"
 		"<thead><tr><th scope=\"col\">state</th><th scope=\"col\">TCP</th><th "
-		"scope=\"col\">UDP</th></tr></thead>\n<tbody>\n");
+		"scope=\"col\">UDP</th></tr></thead>\n<tbody>\n",
+		report->is_lower_bound ? "Open sockets" : "Sockets");
 	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++) {
 		if (!view_has_state(report, (enum usage_state)state))
 			continue;
@@ -307,9 +319,14 @@ write_parity(struct buf *b, const struct ports_report *report, int parity)
 		used += map->cells[parity][i].used;
 		total += map->cells[parity][i].total;
 	}
-	buf_printf(b, "<li>%s, the %s ports, which connect() tries %s: ",
-		parity == 0 ? "Above" : "Below", is_odd ? "odd" : "even",
-		parity == 0 ? "first" : "when the others are taken");
+	buf_printf(b, "<li>%s, the %s ports", parity == 0 ? "Above" : "Below",
+		is_odd ? "odd" : "even");
+	/* Another network stack than Linux's has an order of its own. */
+	if (report->is_lower_bound)
+		buf_printf(b, ": at least ");
+	else
+		buf_printf(b, ", which connect() tries %s: ",
+			parity == 0 ? "first" : "when the others are taken");
 	view_write_count(b, used);
 	buf_printf(b, " of ");
 	view_write_count(b, total);

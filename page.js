@@ -41,12 +41,13 @@ const pace = (some) => {
 };
 
 const left = (now) => {
+	if ($("verdict").dataset.bound === "lower") return "How long the ports last cannot be estimated: not every port in use can be seen.";
 	const { total, nearest } = samples.at(-1), some = samples.filter((s) => s.at >= now - PACE);
 	const same = some.slice(some.findLastIndex((s) => s.total !== total) + 1);
-	if (same.length < 5) return "How long the ports last is known in a few seconds.";
+	if (same.length < 5) return "How long the ports last can be estimated in a few seconds.";
 	if (nearest >= total) return "Nothing is left towards the nearest destination.";
 	const rate = pace(same), span = "At the pace of the last " + words(Math.floor((now - same[0].at) / 1000));
-	if (rate * HORIZON < total - nearest) return span + " the ports last for more than two days.";
+	if (rate * HORIZON < total - nearest) return span + " the ports towards the nearest destination last for more than two days.";
 	return span + ", " + rate.toFixed(rate < 0.1 ? 3 : rate < 10 ? 1 : 0) + " ports a second, the nearest destination is exhausted in " + words(Math.ceil((total - nearest) / rate)) + ".";
 };
 

@@ -6,8 +6,9 @@
 #include <string.h>
 
 enum {
-	TEXT_MAX =
-		512, /* of a paragraph: the pod's name, 253 bytes, is the longest part */
+	/* Bytes of a paragraph: the longest has the pod's name, 253 bytes, or is a
+	 * verdict of three sentences. */
+	TEXT_MAX = 512,
 	ADDRESS_MAX = 64,   /* bytes: 39 of IPv6, brackets and a port, or "from " */
 	TABLE_FIGURES = 19, /* columns before the bar */
 	TABLE_BAR = 20,     /* columns, where there is room for it */
@@ -39,8 +40,9 @@ static const char *const sgr[COLOURS] = {
 
 static const enum colour level_colours[VIEW_LEVELS] = {
 	[VIEW_ENOUGH] = GREEN,
+	[VIEW_UNKNOWN] = YELLOW,
 	[VIEW_MOSTLY_USED] = YELLOW,
-	[VIEW_SLOW] = YELLOW,
+	[VIEW_HALF_USED] = YELLOW,
 	[VIEW_SHORT] = RED,
 	[VIEW_EXHAUSTED] = RED,
 };
@@ -206,7 +208,8 @@ write_time_left(struct buf *b, const struct trend *trend)
 	double pace;
 
 	if (r < 0) {
-		buf_printf(b, "How long the ports last is known in a few seconds.");
+		buf_printf(b, "How long the ports last can be estimated in a few "
+			      "seconds.");
 		return;
 	}
 	if (r > 0 && seconds == 0) {
@@ -222,7 +225,8 @@ write_time_left(struct buf *b, const struct trend *trend)
 		buf_printf(b, ", the nearest destination is exhausted in ");
 		write_seconds(b, seconds);
 	} else {
-		buf_printf(b, " the ports last for more than two days");
+		buf_printf(b, " the ports towards the nearest destination last for more "
+			      "than two days");
 	}
 	buf_printf(b, ".");
 }
@@ -231,8 +235,7 @@ static void
 write_verdict(struct buf *b, const struct exposition_scrape *scrape,
 	const struct report_style *style)
 {
-	const struct usage_totals *totals = &scrape->report->totals;
-	enum view_level level = view_judge(totals);
+	enum view_level level = view_judge(scrape->report);
 	char data[TEXT_MAX];
 	struct buf text = buf_over(data, sizeof(data));
 
@@ -250,7 +253,11 @@ write_verdict(struct buf *b, const struct exposition_scrape *scrape,
 	if (!style->trend)
 		return;
 	text = buf_over(data, sizeof(data));
-	write_time_left(&text, style->trend);
+	if (scrape->report->is_lower_bound)
+		buf_printf(&text, "How long the ports last cannot be estimated: not "
+				  "every port in use can be seen.");
+	else
+		write_time_left(&text, style->trend);
 	write_paragraph(b, style, &text);
 }
 
@@ -285,6 +292,7 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape,
 	struct buf text = buf_over(data, sizeof(data));
 
 	write_heading(b, style, "Nearest to exhaustion");
+	buf_printf(&text, "%s", view_at_least(scrape->report));
 	view_write_count(&text, totals->destination_used_max);
 	buf_printf(&text, " of ");
 	view_write_count(&text, totals->total);
@@ -299,7 +307,7 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape,
 		write_paragraph(b, style, &text);
 	for (unsigned i = 0; i < style->width; i++)
 		write_fill(b, style,
-			i == style->width * VIEW_SLOW_PERCENT / 100 ? MARK
+			i == style->width * VIEW_HALF_PERCENT / 100 ? MARK
 			: i < used                                  ? CONNECTED
 								    : FREE);
 	end_line(b, style);
@@ -329,6 +337,7 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape,
 	struct buf text = buf_over(data, sizeof(data));
 
 	write_heading(b, style, "The pool");
+	buf_printf(&text, "%s", report->is_lower_bound ? "at least " : "");
 	view_write_count(&text, totals->used);
 	buf_printf(&text, " of ");
 	view_write_count(&text, totals->total);
@@ -352,8 +361,11 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape,
 	end_line(b, style);
 	write_legend(b, style, CONNECTED, "connected, or UDP", parts.connected);
 	write_legend(b, style, BLOCKED, "blocked for every connect()", parts.blocked);
-	write_legend(b, style, WAITING, "only TIME_WAIT", parts.time_wait);
-	write_legend(b, style, FREE, "free", totals->total - totals->used);
+	if (!report->is_lower_bound)
+		write_legend(b, style, WAITING, "TCP in TIME_WAIT only", parts.time_wait);
+	write_legend(b, style, FREE,
+		report->is_lower_bound ? "free, or not seen" : "free",
+		totals->total - totals->used);
 }
 
 /* A number at the right end of so many columns. */
@@ -432,7 +444,9 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape,
 	/* Who asked for no names is told in the line above. */
 	if (report->top_count == 0)
 		return;
-	write_heading(b, style, "Top destinations");
+	write_heading(b, style,
+		*view_at_least(report) ? "Top destinations, at least"
+				       : "Top destinations");
 	for (size_t i = 0; i < report->top_count; i++)
 		write_destination(b, &report->totals, &report->top[i], style);
 }
@@ -441,7 +455,9 @@ static void
 write_states(struct buf *b, const struct ports_report *report,
 	const struct report_style *style)
 {
-	write_heading(b, style, "Sockets of the pool        TCP       UDP");
+	write_heading(b, style,
+		report->is_lower_bound ? "Open sockets of pool       TCP       UDP"
+				       : "Sockets of the pool        TCP       UDP");
 	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++) {
 		if (!view_has_state(report, (enum usage_state)state))
 			continue;
@@ -499,11 +515,12 @@ write_map(struct buf *b, const struct ports_report *report,
 		}
 		end_line(b, style);
 	}
-	buf_printf(&text,
-		"%u to %u, from %s for none to %s for all; connect() tries %s ports "
-		"first",
-		report->range_first, report->range_last, glyph(style, 0),
-		glyph(style, MAP_HEIGHTS - 1), report->range_first % 2 ? "odd" : "even");
+	buf_printf(&text, "%u to %u, from %s for none to %s for all", report->range_first,
+		report->range_last, glyph(style, 0), glyph(style, MAP_HEIGHTS - 1));
+	/* Another network stack than Linux's has an order of its own. */
+	if (!report->is_lower_bound)
+		buf_printf(&text, "; connect() tries %s ports first",
+			report->range_first % 2 ? "odd" : "even");
 	write_paragraph(b, style, &text);
 }
 

@@ -5,35 +5,56 @@
 
 const char *const view_level_names[VIEW_LEVELS] = {
 	[VIEW_ENOUGH] = "enough",
+	[VIEW_UNKNOWN] = "not known",
 	[VIEW_MOSTLY_USED] = "mostly used",
-	[VIEW_SLOW] = "slow",
+	[VIEW_HALF_USED] = "half used",
 	[VIEW_SHORT] = "nearly exhausted",
 	[VIEW_EXHAUSTED] = "exhausted",
 };
 
-/* Where the most of what is taken is taken towards one destination. */
-static const char *const verdicts[VIEW_LEVELS] = {
-	[VIEW_ENOUGH] = "Enough local ports are free towards every destination.",
-	[VIEW_MOSTLY_USED] = "Most TCP ports are used, but no destination is near "
-			     "exhaustion by itself.",
-	[VIEW_SLOW] =
-		"More than half of the ports are taken towards one destination: each "
-		"connect() to it is slow.",
-	[VIEW_SHORT] = "Nearly all ports are taken towards one destination: connect() to "
-		       "it is slow, and few are left.",
-	[VIEW_EXHAUSTED] =
-		"No port is left towards one destination: connect() to it fails "
-		"with EADDRNOTAVAIL.",
+/* "one" or "every" destination comes in between. */
+static const struct {
+	const char *before, *after;
+} destination_verdicts[VIEW_LEVELS] = {
+	[VIEW_HALF_USED] = { "More than half of the ports are taken towards ",
+		": connect() can be many times slower there." },
+	[VIEW_SHORT] = { "Nearly all ports are taken towards ",
+		": few are left for connect() there, and it can be many times slower." },
+	[VIEW_EXHAUSTED] = { "No port is left towards ",
+		": connect() fails there with EADDRNOTAVAIL." },
 };
 
-/* Where the most of it is blocked, whatever the destination. */
-static const char *const blocked_verdicts[VIEW_LEVELS] = {
-	[VIEW_SLOW] = "More than half of the ports are taken, most of them blocked by "
-		      "listening or bound sockets: connect() is slow.",
-	[VIEW_SHORT] = "Nearly all ports are taken, most of them blocked by listening or "
-		       "bound sockets: connect() is slow, and few are left.",
-	[VIEW_EXHAUSTED] = "No port is left, most are blocked by listening or bound "
-			   "sockets: connect() fails with EADDRNOTAVAIL.",
+/*
+ * connect() without bind() shares the ports that it chose itself between destinations.
+ * bind() takes no port that any socket has on the same address or on all addresses, and
+ * no connect() shares what bind() took. A UDP socket shares its port with one of another
+ * address or, if that is for IPv6 only, of the other IP version.
+ */
+static const char *const pool_verdicts[USAGE_PROTOCOLS][VIEW_LEVELS] = {
+	[USAGE_TCP] = {
+		[VIEW_MOSTLY_USED] =
+			"Most TCP ports are in use, all destinations together. bind() "
+			"to port 0 needs others on the same address; connect() without "
+			"bind() can share those that no program has bound.",
+		[VIEW_SHORT] = "Nearly all TCP ports are in use: few are left for bind() "
+			       "to port 0, and for programs that bind before they "
+			       "connect.",
+		[VIEW_EXHAUSTED] =
+			"All TCP ports are in use. bind() to port 0 fails with "
+			"EADDRINUSE on an address on which all of them are, and so do "
+			"programs that bind before they connect. connect() without "
+			"bind() can still share ports that no program has bound.",
+	},
+	[USAGE_UDP] = {
+		[VIEW_MOSTLY_USED] = "Most UDP ports are in use: UDP sockets do not "
+				     "share ports between destinations.",
+		[VIEW_SHORT] = "Nearly all UDP ports are in use: few are left for new "
+			       "UDP sockets, those of name lookups among them.",
+		[VIEW_EXHAUSTED] =
+			"All UDP ports are in use: a new UDP socket, as a name lookup "
+			"opens one, gets no port, unless some are held for another "
+			"address or IP version only.",
+	},
 };
 
 static bool
@@ -49,60 +70,138 @@ judge_destination(const struct usage_totals *totals)
 		return VIEW_EXHAUSTED;
 	if (is_beyond(totals->destination_used_max, totals->total, VIEW_SHORT_PERCENT))
 		return VIEW_SHORT;
-	if (is_beyond(totals->destination_used_max, totals->total, VIEW_SLOW_PERCENT))
-		return VIEW_SLOW;
+	if (is_beyond(totals->destination_used_max, totals->total, VIEW_HALF_PERCENT))
+		return VIEW_HALF_USED;
 	return VIEW_ENOUGH;
 }
 
 static enum view_level
-judge_pool(const struct usage_totals *totals)
+judge_pool(const struct ports_report *report, enum usage_protocol protocol)
 {
-	/* UDP sockets share no port: with the last one it is over. */
-	if (totals->used_by[USAGE_UDP] >= totals->total)
+	const struct usage_totals *totals = &report->totals;
+	uint32_t used = totals->used_by[protocol];
+	/* In a range with an odd number of ports, bind() to port 0 may miss the last
+	 * free one: inet_csk_find_open_port() looks at an even number of them. */
+	bool misses_one = protocol == USAGE_TCP &&
+	                  (report->range_last - report->range_first) % 2 == 0 &&
+	                  is_beyond(used, totals->total, VIEW_HALF_PERCENT);
+
+	if (used >= totals->total)
 		return VIEW_EXHAUSTED;
-	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
-		if (is_beyond(totals->used_by[i], totals->total, VIEW_POOL_PERCENT))
-			return VIEW_MOSTLY_USED;
-	}
+	if (is_beyond(used + misses_one, totals->total, VIEW_POOL_SHORT_PERCENT))
+		return VIEW_SHORT;
+	if (is_beyond(used, totals->total, VIEW_POOL_PERCENT))
+		return VIEW_MOSTLY_USED;
 	return VIEW_ENOUGH;
 }
 
-enum view_level
-view_judge(const struct usage_totals *totals)
+/* Whether more than half may be taken towards one destination although the figure is
+ * lower. */
+static bool
+may_be_too_low(const struct ports_report *report)
 {
-	enum view_level destination = judge_destination(totals);
-	enum view_level pool = judge_pool(totals);
+	const struct usage_totals *totals = &report->totals;
 
-	return destination > pool ? destination : pool;
+	return report->is_lower_bound ||
+	       is_beyond(totals->destination_used_max + totals->destination_error_max,
+		       totals->total, VIEW_HALF_PERCENT);
 }
 
-static const char *
-find_verdict(const struct usage_totals *totals)
+enum view_level
+view_judge(const struct ports_report *report)
 {
-	enum view_level level = judge_destination(totals);
+	enum view_level level = judge_destination(&report->totals);
 
-	if (totals->total == 0)
-		return "The pool is empty: every port of the range is reserved.";
-	if (totals->used_by[USAGE_UDP] >= totals->total)
-		return "No UDP port is left: new UDP sockets fail, those of DNS lookups "
-		       "among them.";
-	if (level == VIEW_ENOUGH &&
-		is_beyond(totals->used_by[USAGE_UDP], totals->total, VIEW_POOL_PERCENT))
-		return "Most UDP ports are used: no two sockets share one.";
-	if (level >= VIEW_SLOW && totals->blocked > totals->destination_used_max / 2)
-		return blocked_verdicts[level];
+	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
+		enum view_level pool = judge_pool(report, (enum usage_protocol)i);
+
+		if (pool > level)
+			level = pool;
+	}
+	return level == VIEW_ENOUGH && may_be_too_low(report) ? VIEW_UNKNOWN : level;
+}
+
+static void
+write_destination_verdict(
+	struct buf *b, const struct usage_totals *totals, enum view_level level)
+{
+	/* What is blocked is so for every destination. */
+	bool every = totals->blocked >= totals->destination_used_max;
+
+	buf_printf(b, "%s%s destination%s", destination_verdicts[level].before,
+		every ? "every" : "one", destination_verdicts[level].after);
+	if (every)
+		buf_printf(b, " Sockets that listen or are bound hold these ports.");
+	else if (totals->blocked > totals->destination_used_max / 2)
+		buf_printf(b, " Sockets that listen or are bound hold most of these "
+			      "ports, which closes them to every destination.");
 	if (level == VIEW_EXHAUSTED && totals->time_wait > 0)
-		return "No port is left towards one destination: connect() to it fails "
-		       "with "
-		       "EADDRNOTAVAIL, unless tcp_tw_reuse lets it have one in "
-		       "TIME_WAIT.";
-	return verdicts[view_judge(totals)];
+		buf_printf(b, " Ports in TIME_WAIT come back within 60 seconds.");
+}
+
+static void
+write_unknown(struct buf *b, const struct ports_report *report)
+{
+	const struct usage_totals *totals = &report->totals;
+	bool is_lower_bound = report->is_lower_bound;
+
+	buf_printf(b, "At least ");
+	view_write_count(b, is_lower_bound ? totals->used : totals->destination_used_max);
+	buf_printf(b, " of ");
+	view_write_count(b, totals->total);
+	buf_printf(b, is_lower_bound ? " ports are in use."
+				     : " ports are taken towards one destination; there "
+				       "are too many destinations to count each.");
+}
+
+static void
+write_enough(struct buf *b, const struct ports_report *report)
+{
+	buf_printf(b, "Enough local ports are free towards every destination");
+	if (!report->shows_bound_inactive)
+		buf_printf(b, ", apart from those that bound, unconnected sockets may "
+			      "hold: they cannot be seen here");
+	buf_printf(b, ".");
+}
+
+/* The first of these that has the level: UDP, a destination, TCP. */
+static void
+write_shortage(struct buf *b, const struct ports_report *report, enum view_level level)
+{
+	if (judge_pool(report, USAGE_UDP) == level)
+		buf_printf(b, "%s", pool_verdicts[USAGE_UDP][level]);
+	else if (judge_destination(&report->totals) == level)
+		write_destination_verdict(b, &report->totals, level);
+	else
+		buf_printf(b, "%s", pool_verdicts[USAGE_TCP][level]);
 }
 
 void
 view_write_verdict(struct buf *b, const struct exposition_scrape *scrape)
 {
-	buf_printf(b, "%s", find_verdict(&scrape->report->totals));
+	const struct ports_report *report = scrape->report;
+	enum view_level level = view_judge(report);
+
+	if (report->totals.total == 0)
+		buf_printf(b, "The pool is empty: every port of the range is reserved.");
+	else if (level == VIEW_ENOUGH)
+		write_enough(b, report);
+	else if (level == VIEW_UNKNOWN)
+		write_unknown(b, report);
+	else
+		write_shortage(b, report, level);
+	if (report->is_lower_bound && report->totals.used < report->totals.total)
+		buf_printf(b, " Sockets that no process has open any more, those in "
+			      "TIME_WAIT among them, and UDP sockets of IPv6 cannot be "
+			      "seen here: more ports may be in use.");
+}
+
+const char *
+view_at_least(const struct ports_report *report)
+{
+	return report->is_lower_bound || report->totals.destination_error_max > 0
+	               ? "at least "
+	               : "";
 }
 
 void
@@ -125,7 +224,8 @@ view_write_nearest(struct buf *b, const struct exposition_scrape *scrape)
 	if (!scrape->names_destinations) {
 		buf_printf(b, "not named without --top-destinations=N");
 	} else if (report->top_count == 0) {
-		buf_printf(b, "no connection that holds a port of the pool");
+		buf_printf(b, "no connection from a port of the pool%s",
+			report->is_lower_bound ? " can be seen" : "");
 	} else {
 		exposition_write_destination(b, &report->top[0].destination);
 		buf_printf(b, " from ");
@@ -195,5 +295,6 @@ view_has_state(const struct ports_report *report, enum usage_state state)
 		if (report->sockets[i][state] > 0)
 			return true;
 	}
-	return state == USAGE_ESTABLISHED || state == USAGE_TIME_WAIT;
+	return state == USAGE_ESTABLISHED ||
+	       (state == USAGE_TIME_WAIT && !report->is_lower_bound);
 }

@@ -15,19 +15,22 @@
 #include <stdint.h>
 
 enum {
-	/* Of the pool, towards one destination: beyond that connect() is slow. */
-	VIEW_SLOW_PERCENT = 50,
+	/* Of the pool, towards one destination: beyond that connect() can be slow. */
+	VIEW_HALF_PERCENT = 50,
 	/* Of the pool, towards one destination: beyond that it fails soon. */
 	VIEW_SHORT_PERCENT = 90,
-	/* Of the pool of one protocol, towards whatever destinations. */
+	/* Of the pool of one protocol, all destinations together. */
 	VIEW_POOL_PERCENT = 80,
+	/* The same: beyond that bind() to port 0 and new UDP sockets fail soon. */
+	VIEW_POOL_SHORT_PERCENT = 99,
 };
 
 /* From good to bad. */
 enum view_level {
 	VIEW_ENOUGH,
+	VIEW_UNKNOWN, /* it would be VIEW_ENOUGH, but the figures may be too low */
 	VIEW_MOSTLY_USED,
-	VIEW_SLOW,
+	VIEW_HALF_USED, /* towards one destination */
 	VIEW_SHORT,
 	VIEW_EXHAUSTED,
 	VIEW_LEVELS,
@@ -36,9 +39,9 @@ enum view_level {
 /* A word for each: "enough", "mostly used", ... */
 extern const char *const view_level_names[VIEW_LEVELS];
 
-enum view_level view_judge(const struct usage_totals *totals);
+enum view_level view_judge(const struct ports_report *report);
 
-/* Append a sentence that says what the level means here; ASCII. */
+/* Append sentences that say what the level means here; ASCII. */
 void view_write_verdict(struct buf *b, const struct exposition_scrape *scrape);
 
 /*
@@ -46,6 +49,9 @@ void view_write_verdict(struct buf *b, const struct exposition_scrape *scrape);
  * named, where names were not asked for; ASCII.
  */
 void view_write_nearest(struct buf *b, const struct exposition_scrape *scrape);
+
+/* "at least " where a figure of destinations may be too low, else "". */
+const char *view_at_least(const struct ports_report *report);
 
 /* Append by how much the figures of destinations may be too low, a sentence; or nothing.
  */
@@ -75,8 +81,8 @@ struct view_parts view_divide(const struct usage_totals *totals);
 /* Whether a character, of UTF-8, is there to control a terminal: C0, DEL and C1. */
 bool view_is_control(struct slice character);
 
-/* Whether the table of sockets by state has a row for it: one that nobody needs to read
- * is left out. */
+/* Whether the table of sockets by state has a row for it: rows of zeros are left out, but
+ * for two states that are shown always, where the source can see them. */
 bool view_has_state(const struct ports_report *report, enum usage_state state);
 
 #endif

@@ -158,41 +158,60 @@ check_parts(void)
 		totals->used);
 }
 
-/* By other arithmetic: halves, tenths, fifths. */
+/* By other arithmetic: tenths, fifths, hundredths. */
 static enum view_level
-expected_level(const struct usage_totals *totals)
+expected_pool_level(const struct ports_report *report, enum usage_protocol protocol)
 {
-	const uint64_t nearest = totals->destination_used_max, total = totals->total;
+	const uint64_t used = report->totals.used_by[protocol];
+	const uint64_t total = report->totals.total;
+	const bool is_odd = (report->range_first ^ report->range_last ^ 1) & 1;
+	const uint64_t missed = protocol == USAGE_TCP && is_odd && used * 2 > total;
 
-	if (nearest >= total || totals->used_by[USAGE_UDP] >= total)
+	if (used >= total)
 		return VIEW_EXHAUSTED;
-	if (nearest * 10 > total * 9)
+	if ((total - used - missed) * 100 < total)
+		return VIEW_SHORT;
+	return used * 5 > total * 4 ? VIEW_MOSTLY_USED : VIEW_ENOUGH;
+}
+
+static enum view_level
+expected_level(const struct ports_report *report)
+{
+	const struct usage_totals *totals = &report->totals;
+	const uint64_t nearest = totals->destination_used_max, total = totals->total;
+	const uint64_t most = nearest + totals->destination_error_max;
+	enum view_level tcp = expected_pool_level(report, USAGE_TCP);
+	enum view_level udp = expected_pool_level(report, USAGE_UDP);
+	enum view_level pool = tcp > udp ? tcp : udp;
+
+	if (nearest >= total || pool == VIEW_EXHAUSTED)
+		return VIEW_EXHAUSTED;
+	if (nearest * 10 > total * 9 || pool == VIEW_SHORT)
 		return VIEW_SHORT;
 	if (nearest > total - nearest)
-		return VIEW_SLOW;
-	if ((uint64_t)totals->used_by[USAGE_TCP] * 5 > total * 4 ||
-		(uint64_t)totals->used_by[USAGE_UDP] * 5 > total * 4)
-		return VIEW_MOSTLY_USED;
-	return VIEW_ENOUGH;
+		return VIEW_HALF_USED;
+	if (pool == VIEW_ENOUGH && (report->is_lower_bound || most * 2 > total))
+		return VIEW_UNKNOWN;
+	return pool;
 }
 
 /* One port more is never better. */
 static void
 check_level(void)
 {
-	struct usage_totals totals = found.totals;
-	enum view_level level = view_judge(&totals);
+	struct ports_report report = found.report;
+	enum view_level level = view_judge(&report);
 
-	assert(level == expected_level(&totals));
-	totals.destination_used_max++;
-	assert(view_judge(&totals) >= level);
-	assert(view_judge(&totals) == expected_level(&totals));
-	totals = found.totals;
-	totals.used_by[found.flags % USAGE_PROTOCOLS]++;
-	assert(view_judge(&totals) >= level);
-	totals = found.totals;
-	totals.total++;
-	assert(view_judge(&totals) <= level);
+	assert(level == expected_level(&report));
+	report.totals.destination_used_max++;
+	assert(view_judge(&report) >= level);
+	assert(view_judge(&report) == expected_level(&report));
+	report = found.report;
+	report.totals.used_by[found.flags % USAGE_PROTOCOLS]++;
+	assert(view_judge(&report) >= level);
+	report = found.report;
+	report.totals.total++;
+	assert(view_judge(&report) <= level);
 }
 
 /* A number in groups of three digits, from its end. */
@@ -265,7 +284,8 @@ check_numbers(void)
 	for (int state = 0; state < USAGE_STATES; state++) {
 		uint64_t tcp = found.report.sockets[USAGE_TCP][state];
 		uint64_t udp = found.report.sockets[USAGE_UDP][state];
-		bool always = state == USAGE_ESTABLISHED || state == USAGE_TIME_WAIT;
+		bool always = state == USAGE_ESTABLISHED ||
+		              (state == USAGE_TIME_WAIT && !found.is_lower_bound);
 
 		check_count(tcp);
 		check_count(udp);
@@ -282,13 +302,52 @@ check_numbers(void)
 static void
 check_sentence(void (*write)(struct buf *b, const struct exposition_scrape *scrape))
 {
-	char data[TEXT_MAX / 2];
+	char data[TEXT_MAX];
 	struct buf b = buf_over(data, sizeof(data));
 
 	write(&b, &found.scrape);
 	assert(!b.overflow && b.len > 0);
 	for (size_t i = 0; i < b.len; i++)
 		assert(data[i] >= ' ' && data[i] <= '~');
+}
+
+/* "enough" needs figures that are not too low, and a lower bound is called so. */
+static void
+check_claims(void)
+{
+	const struct usage_totals *totals = &found.totals;
+	char data[TEXT_MAX];
+	struct buf b = buf_over(data, sizeof(data));
+
+	view_write_verdict(&b, &found.scrape);
+	if (memmem(data, b.len, "Enough", strlen("Enough"))) {
+		assert(!found.is_lower_bound);
+		assert((uint64_t)2 * (totals->destination_used_max +
+					     totals->destination_error_max) <=
+			totals->total);
+		assert(!memmem(data, b.len, "cannot be seen", strlen("cannot be seen")) ==
+			found.report.shows_bound_inactive);
+	}
+	assert(!memmem(data, b.len, "more ports may be", strlen("more ports may be")) ==
+		!(found.is_lower_bound && totals->used < totals->total));
+}
+
+/* Words that only an exact text has, and words that only one of lower bounds has. */
+static void
+check_bounds(const char *text)
+{
+	static const char *const exact[] = { "TCP in TIME_WAIT only", "tries" };
+	static const char *const lower[] = { "t least ", "free, or not seen",
+		"Open sockets of" };
+
+	for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
+		assert(!strstr(text, exact[i]) == found.is_lower_bound);
+	for (size_t i = 0; i < sizeof(lower) / sizeof(lower[0]); i++) {
+		if (found.is_lower_bound)
+			assert(strstr(text, lower[i]));
+		else if (found.totals.destination_error_max == 0)
+			assert(!strstr(text, lower[i]));
+	}
 }
 
 /* Past one character of text, which is none that controls anything. */
@@ -588,10 +647,10 @@ check_figures(void)
 	char text[128];
 
 	snprintf(text, sizeof(text),
-		" class=\"level%d\" data-total=\"%u\" data-used=\"%u\" "
-		"data-nearest=\"%u\">",
-		(int)view_judge(totals), totals->total, totals->used,
-		totals->destination_used_max);
+		" class=\"level%d\" data-bound=\"%s\" data-total=\"%u\" "
+		"data-used=\"%u\" data-nearest=\"%u\">",
+		(int)view_judge(&found.report), found.is_lower_bound ? "lower" : "exact",
+		totals->total, totals->used, totals->destination_used_max);
 	assert(strstr(page, text));
 	snprintf(text, sizeof(text), "<b id=\"used\">%s</b>", group(totals->used));
 	assert(strstr(page, text));
@@ -612,6 +671,7 @@ check_page(void)
 	assert(strlen(page) == b.len);
 	check_markup();
 	check_names();
+	check_bounds(strstr(nameless, "<main>"));
 	check_ids();
 	check_figures();
 }
@@ -710,8 +770,12 @@ check_legends(void)
 
 	check_legend('#', "connected, or UDP", parts.connected);
 	check_legend('X', "blocked for every connect()", parts.blocked);
-	check_legend('w', "only TIME_WAIT", parts.time_wait);
-	check_legend('.', "free", found.totals.total - found.totals.used);
+	if (found.is_lower_bound)
+		assert(!strstr(ascii, "\n  w "));
+	else
+		check_legend('w', "TCP in TIME_WAIT only", parts.time_wait);
+	check_legend('.', found.is_lower_bound ? "free, or not seen" : "free",
+		found.totals.total - found.totals.used);
 }
 
 /* A column is empty when its cells are, and full from seven eighths on. */
@@ -859,6 +923,7 @@ check_report(void)
 	plain.has_utf8 = true;
 	write_report(utf8, &plain);
 	check_lines(plain.width);
+	check_bounds(strstr(ascii, "\nNearest to exhaustion\n"));
 	check_legends();
 	check_map_lines(plain.width);
 	check_style();
@@ -895,6 +960,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_numbers();
 	check_sentence(view_write_verdict);
 	check_sentence(view_write_nearest);
+	check_claims();
 	check_page();
 	check_report();
 	check_stale();

@@ -52,6 +52,7 @@ static struct found {
 	struct destinations_entry top[DESTINATIONS_TOP_MAX];
 	size_t top_count;
 	uint8_t flags;
+	bool is_lower_bound;
 	size_t top_destinations;
 	uint64_t duration_us;
 	int64_t start_time_ms;
@@ -90,6 +91,7 @@ fill_report(struct ports_report *report)
 	report->range_first = usage->pool.range_first;
 	report->range_last = usage->pool.range_last;
 	report->shows_bound_inactive = usage->shows_bound_inactive;
+	report->is_lower_bound = found.is_lower_bound;
 	report->top_count = found.top_count;
 	memcpy(report->top, found.top, sizeof(report->top));
 	report->source =
@@ -198,6 +200,8 @@ take_header(const uint8_t *data, size_t size, size_t *ret_records)
 		memcpy(header, data, taken);
 	found.flags = header[0];
 	found.top_destinations = header[1] % (DESTINATIONS_TOP_MAX + 1U);
+	/* The bits of the flags are all taken: here it is from 101 to 201. */
+	found.is_lower_bound = header[1] / (DESTINATIONS_TOP_MAX + 1U) == 1;
 	*ret_records = header[2];
 	found.duration_us = (uint64_t)header[3] * header[3] * 997;
 	found.start_time_ms = (int64_t)header[3] * 7919;
