@@ -28,7 +28,7 @@ static const struct {
  * connect() without bind() shares the ports that it chose itself between destinations.
  * bind() takes no port that any socket has on the same address or on all addresses, and
  * no connect() shares what bind() took. A UDP socket shares its port with one of another
- * address or, if that is for IPv6 only, of the other IP version.
+ * address, of the other IP version if that is for IPv6 only, and by SO_REUSEADDR.
  */
 static const char *const pool_verdicts[USAGE_PROTOCOLS][VIEW_LEVELS] = {
 	[USAGE_TCP] = {
@@ -52,8 +52,8 @@ static const char *const pool_verdicts[USAGE_PROTOCOLS][VIEW_LEVELS] = {
 			       "UDP sockets, those of name lookups among them.",
 		[VIEW_EXHAUSTED] =
 			"All UDP ports are in use: a new UDP socket, as a name lookup "
-			"opens one, gets no port, unless some are held for another "
-			"address or IP version only.",
+			"opens one, gets a port only where it may share one, by "
+			"SO_REUSEADDR or with another address or IP version.",
 	},
 };
 

@@ -247,9 +247,10 @@ make_long_procfs() {
     constant() {
         sed -nE "s/^\t$1 = ([0-9]+),.*/\1/p" "$ROOT/view.h"
     }
-    [ "$(threshold LocalPortsDestinationHalfUsed)" = "$(constant VIEW_SLOW_PERCENT)" ]
+    [ "$(threshold LocalPortsDestinationHalfUsed)" = "$(constant VIEW_HALF_PERCENT)" ]
     [ "$(threshold LocalPortsDestinationNearlyExhausted)" = "$(constant VIEW_SHORT_PERCENT)" ]
     [ "$(threshold LocalPortsPoolMostlyUsed)" = "$(constant VIEW_POOL_PERCENT)" ]
+    [ "$(threshold LocalPortsPoolNearlyExhausted)" = "$(constant VIEW_POOL_SHORT_PERCENT)" ]
     # One port more each time.
     ns_sysctl ip_local_port_range "40000 40009"
     local ports word
@@ -259,7 +260,7 @@ make_long_procfs() {
         assert_line --index 0 "Local ports of test-pod: $word"
         kill "$HOLD_PID"
         wait_until 5 is_gone "$HOLD_PID"
-    done <<<$'1 enough\n5 enough\n6 slow\n9 slow\n10 exhausted'
+    done <<<$'1 enough\n5 enough\n6 half used\n9 half used\n10 exhausted'
 }
 
 @test "another pod behind the same address is not taken for the first one" {
@@ -290,20 +291,130 @@ judged_each() {
     judged "${sockets[@]}"
 }
 
-@test "the verdict blames who is to blame: sockets that block, UDP, TIME_WAIT, a pool without ports" {
+# verdict LEVEL SENTENCES: the first two lines of such a report.
+verdict() {
+    assert_output "Local ports of test-pod: $1"$'\n'"$2"
+}
+
+HELD="Sockets that listen or are bound hold"
+
+@test "the verdict names the cause: sockets that block, UDP, TIME_WAIT, a pool without ports" {
     kernel_shows_bound || skip "needs Linux 6.8"
     ns_sysctl ip_local_port_range "40000 40009"
     run judged_each 40005 bind-tcp
-    assert_output $'Local ports of test-pod: slow\nMore than half of the ports are taken, most of them blocked by listening or bound sockets: connect() is slow.'
+    verdict "half used" "More than half of the ports are taken towards every destination: connect() can be many times slower there. $HELD these ports."
     run judged_each 40009 bind-tcp
-    assert_output $'Local ports of test-pod: exhausted\nNo port is left, most are blocked by listening or bound sockets: connect() fails with EADDRNOTAVAIL.'
+    verdict exhausted "No port is left towards every destination: connect() fails there with EADDRNOTAVAIL. $HELD these ports."
     run judged_each 40008 bind-udp
-    assert_output $'Local ports of test-pod: mostly used\nMost UDP ports are used: no two sockets share one.'
-    run judged_each 40009 bind-udp
-    assert_output $'Local ports of test-pod: exhausted\nNo UDP port is left: new UDP sockets fail, those of DNS lookups among them.'
+    verdict "mostly used" "Most UDP ports are in use: UDP sockets do not share ports between destinations."
     run judged "listen 127.0.0.1 5000" "10 x time-wait 127.0.0.1 5000"
-    assert_output --partial 'unless tcp_tw_reuse lets it have one in TIME_WAIT.'
+    assert_output --partial ' Ports in TIME_WAIT come back within 60 seconds.'
     ns_sysctl ip_local_reserved_ports "40000-40009"
     run judged
-    assert_output $'Local ports of test-pod: exhausted\nThe pool is empty: every port of the range is reserved.'
+    verdict exhausted "The pool is empty: every port of the range is reserved."
+}
+
+@test "most ports blocked and the rest connected: no port is left towards one destination, and others connect" {
+    kernel_shows_bound || skip "needs Linux 6.8"
+    ns_sysctl ip_local_port_range "40000 40009"
+    local sockets
+    mapfile -t sockets < <(lines 40000 40005 "bind-tcp 127.0.0.1 PORT")
+    hold "listen 0.0.0.0 5000" "${sockets[@]}" "4 x connect 127.0.0.1 5000"
+    run ns env COLUMNS=200 "$PROGRAM" --report
+    assert_line --index 1 "No port is left towards one destination: connect() fails there with EADDRNOTAVAIL. $HELD most of these ports, which closes them to every destination."
+    run ns "$PEER" try 127.0.0.1 5000
+    assert_output EADDRNOTAVAIL
+    run ns "$PEER" try 127.0.0.2 5000
+    assert_output connected
+}
+
+# dialled N [KIND]: so many connections, each to a destination of its own, of programs that bind to port 0 first, or
+# of that kind.
+dialled() {
+    seq "$1" | while read -r n; do echo "${2:-dial-bound} 127.0.1.$n 5000 127.0.0.1${2:+ 0}"; done
+}
+
+# All of it on one local address; see the comment in view.c.
+@test "all TCP ports in use: what fails is what the verdict says, and connect() works as far as it says" {
+    ns_sysctl ip_local_port_range "40000 40099"
+    local sockets full="All TCP ports are in use. bind() to port 0 fails with EADDRINUSE on an address on which all of \
+them are, and so do programs that bind before they connect. connect() without bind() can still share ports that no program \
+has bound."
+    mapfile -t sockets < <(dialled 100)
+    hold "listen 0.0.0.0 5000" "${sockets[@]}"
+    run ns env COLUMNS=400 "$PROGRAM" --report
+    assert_line --index 0 "Local ports of test-pod: exhausted"
+    assert_equal "$(sed -n '2,/^$/p' <<<"$output" | tr '\n' ' ' | sed 's/ *$//')" "$full"
+    expect_value "$(ns "$PROGRAM" --print)" 100 port_used_by_protocol 'protocol="tcp"'
+    assert_equal "$(ns "$PEER" try-bind 127.0.0.1)" EADDRINUSE
+    assert_equal "$(ns "$PEER" try-bind 0.0.0.0)" EADDRINUSE
+    # On another address of this machine they are not all in use.
+    assert_equal "$(ns "$PEER" try-bind 127.0.0.2)" bound
+    # A program has bound each of them, so that connect() shares none.
+    assert_equal "$(ns "$PEER" try 127.0.2.1 5000)" EADDRNOTAVAIL
+    kill "$HOLD_PID"
+    wait_until 5 is_gone "$HOLD_PID"
+    # The same ports, chosen by connect().
+    mapfile -t sockets < <(lines 40000 40009 "dial 127.0.0.1 5000 127.0.0.1 0")
+    ns_sysctl ip_local_port_range "40000 40009"
+    hold "listen 0.0.0.0 5000" "${sockets[@]}"
+    assert_equal "$(ns "$PEER" try-bind 127.0.0.1)" EADDRINUSE
+    assert_equal "$(ns "$PEER" try 127.0.2.1 5000)" connected
+}
+
+@test "nearly all TCP or UDP ports in use: few are left, and so it is when one is left of an odd number" {
+    ns_sysctl ip_local_port_range "40000 40199"
+    local sockets
+    mapfile -t sockets < <(dialled 198)
+    run judged "listen 0.0.0.0 5000" "${sockets[@]}"
+    verdict "mostly used" "Most TCP ports are in use, all destinations together. bind() to port 0 needs others on the same address; connect() without bind() can share those that no program has bound."
+    mapfile -t sockets < <(dialled 199)
+    run judged "listen 0.0.0.0 5000" "${sockets[@]}"
+    verdict "nearly exhausted" "Nearly all TCP ports are in use: few are left for bind() to port 0, and for programs that bind before they connect."
+    run judged_each 40198 bind-udp
+    verdict "nearly exhausted" "Nearly all UDP ports are in use: few are left for new UDP sockets, those of name lookups among them."
+    ns_sysctl ip_local_port_range "40000 40004"
+    mapfile -t sockets < <(dialled 4)
+    run judged "listen 0.0.0.0 5000" "${sockets[@]}"
+    assert_output --partial "nearly exhausted"
+}
+
+@test "all UDP ports in use: a new socket gets a port only where it may share one" {
+    ns_sysctl ip_local_port_range "40000 40009"
+    local full="All UDP ports are in use: a new UDP socket, as a name lookup opens one, gets a port only where it may share one, by SO_REUSEADDR or with another address or IP version."
+    run judged_each 40009 bind-udp
+    verdict exhausted "$full"
+    local sockets
+    mapfile -t sockets < <(lines 40000 40009 "bind-udp 127.0.0.1 PORT")
+    hold "${sockets[@]}"
+    assert_equal "$(ns "$PEER" try-udp 127.0.0.1 53)" EAGAIN
+    assert_equal "$(ns "$PEER" try-udp ::1 53)" EAGAIN
+    kill "$HOLD_PID"
+    wait_until 5 is_gone "$HOLD_PID"
+    mapfile -t sockets < <(lines 40000 40009 "bind-udp ::1 PORT")
+    hold "${sockets[@]}"
+    run ns env COLUMNS=200 "$PROGRAM" --report
+    assert_line --index 1 "$full"
+    assert_equal "$(ns "$PEER" try-udp 127.0.0.1 53)" connected
+    assert_equal "$(ns "$PEER" try-udp ::1 53)" EAGAIN
+}
+
+@test "enough is said without reserve only where bound, unconnected sockets can be seen" {
+    kernel_shows_bound || skip "needs Linux 6.8"
+    run ns env COLUMNS=200 "$PROGRAM" --report
+    verdict_of_enough="Enough local ports are free towards every destination"
+    assert_line --index 1 "$verdict_of_enough."
+    run ns env COLUMNS=200 "$PROGRAM" --report --source=procfs
+    assert_line --index 1 "$verdict_of_enough, apart from those that bound, unconnected sockets may hold: they cannot be seen here."
+}
+
+@test "more destinations than are counted: not known, and at least so much" {
+    # 20,000 destinations share ten ports, so that a figure may be too low by more than half of them.
+    ns_sysctl ip_local_port_range "40000 40001"
+    ns_sysctl tcp_max_tw_buckets 65536
+    hold "listen 0.0.0.0 5000" "time-wait-each 20000 127.1.0.1 5000"
+    run ns env COLUMNS=200 "$PROGRAM" --report
+    assert_line --index 0 "Local ports of test-pod: not known"
+    assert_line --index 1 "At least 1 of 2 ports are taken towards one destination; there are too many destinations to count each."
+    assert_line --regexp '^at least 1 of 2 ports '
 }

@@ -267,6 +267,17 @@ make_client(char *word[])
 		err(1, "connect");
 }
 
+/* dial-bound HOST PORT FROM-HOST: bind() to port 0, and then connect. */
+static void
+make_bound_client(char *word[])
+{
+	struct address to = address(word[1], word[2]), from = address(word[3], "0");
+
+	last_client = open_socket(&to, SOCK_STREAM);
+	bind_to(last_client, &from);
+	connect_to(last_client, &to);
+}
+
 /* connect HOST PORT [FROM-HOST FROM-PORT] */
 static void
 make_connection(char *word[])
@@ -586,6 +597,7 @@ static const struct {
 	{ "listen", make_listener },
 	{ "listen-shared", make_shared_listener },
 	{ "dial", make_client },
+	{ "dial-bound", make_bound_client },
 	{ "connect", make_connection },
 	{ "reset", make_reset },
 	{ "time-wait", make_time_wait },
@@ -684,6 +696,33 @@ try(char *argv[])
 	int fd, error = try_connect(argv, SOCK_STREAM, &fd);
 
 	puts(error ? strerrorname_np(error) : "connected");
+	return 0;
+}
+
+/* try-bind HOST: bind() to port 0; prints "bound", or the name of the errno. */
+static int
+try_bind(char *argv[])
+{
+	struct address a = address(argv[0], "0");
+	int fd = open_socket(&a, SOCK_STREAM);
+	int r = bind(fd, (const struct sockaddr *)&a.storage, a.len);
+
+	puts(r < 0 ? strerrorname_np(errno) : "bound");
+	return 0;
+}
+
+/*
+ * try-udp HOST PORT: connect() a UDP socket without a port; prints as `try` does. It is
+ * one without SO_REUSEADDR, which shares ports.
+ */
+static int
+try_udp(char *argv[])
+{
+	struct address to = address(argv[0], argv[1]);
+	int fd = socket(to.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int r = connect(fd, (const struct sockaddr *)&to.storage, to.len);
+
+	puts(r < 0 ? strerrorname_np(errno) : "connected");
 	return 0;
 }
 
@@ -1250,6 +1289,8 @@ static const struct {
 } verbs[] = {
 	{ "hold", 0, hold },
 	{ "try", 2, try },
+	{ "try-bind", 1, try_bind },
+	{ "try-udp", 2, try_udp },
 	{ "fill", 2, fill },
 	{ "fill-unanswered", 2, fill_unanswered },
 	{ "churn", 2, churn },

@@ -153,7 +153,7 @@ expect_printed_figures() {
         ) to $(metric "$text" port_range_last), $(metric "$text" port_reserved) reserved "
         echo " $((used - blocked - time_wait)) connected, or UDP "
         echo " $blocked blocked for every connect() "
-        echo " $time_wait only TIME_WAIT "
+        echo " $time_wait TCP in TIME_WAIT only "
         echo " $((total - used)) free "
         echo " Scanned $(metric "$text" port_scan_sockets) sockets "
         sed -nE 's/^port_destination_used\{.*,source="(.*)",destination="(.*)"\} ([0-9]+)$/\3 \2 \1/p' <<<"$text" |
@@ -484,21 +484,21 @@ replace_procfs() {
     ns_sysctl ip_local_port_range "40000 41999"
     hold "listen 127.0.0.1 5000"
     watch_in_terminal 80 24
-    wait_until 5 shows '^How long the ports last is known in a few seconds\.$'
+    wait_until 5 shows '^How long the ports last can be estimated in a few seconds\.$'
     start grow ns bash -c 'while exec {fd}<>/dev/tcp/127.0.0.1/5000; do sleep 0.05; done'
     wait_until 30 says 'At the pace of the last [0-9]+ seconds, [0-9.]+ ports a second, the nearest destination is exhausted in [0-9]+ (seconds|minutes)\. '
     begins_with_verdict enough
 }
 
 @test "watched: says that the ports last where nothing grows, and that nothing is left" {
-    start idle "$PROGRAM" --report --watch --path.procfs="$FIXTURES/busy"
+    COLUMNS=200 start idle "$PROGRAM" --report --watch --path.procfs="$FIXTURES/busy"
     start exhausted "$PROGRAM" --report --watch --path.procfs="$FIXTURES/exhausted"
-    wait_until 20 grep -qx 'At the pace of the last [0-9]* seconds the ports last for more than two days\.' "$BATS_TEST_TMPDIR/idle.out"
+    wait_until 20 grep -qx 'At the pace of the last [0-9]* seconds the ports towards the nearest destination last for more than two days\.' "$BATS_TEST_TMPDIR/idle.out"
     wait_until 20 grep -qx 'Nothing is left towards the nearest destination\.' "$BATS_TEST_TMPDIR/exhausted.out"
     # Four reports are too few to tell.
     run grep -xm 5 -e 'How long the ports .*' -e 'At the pace .*' "$BATS_TEST_TMPDIR/idle.out"
-    assert_line --index 3 'How long the ports last is known in a few seconds.'
-    assert_line --index 4 --regexp '^At the pace of the last [0-9]+ seconds the ports last for more than two days\.$'
+    assert_line --index 3 'How long the ports last can be estimated in a few seconds.'
+    assert_line --index 4 --regexp '^At the pace of the last [0-9]+ seconds the ports towards the nearest destination last for more than two days\.$'
 }
 
 @test "watched: less than a second left is not nothing" {
