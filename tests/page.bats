@@ -307,6 +307,7 @@ HELD="Sockets that listen or are bound hold"
     verdict exhausted "No port is left towards every destination: connect() fails there with EADDRNOTAVAIL. $HELD these ports."
     run judged_each 40008 bind-udp
     verdict "mostly used" "Most UDP ports are in use: UDP sockets do not share ports between destinations."
+    ns_sysctl tcp_tw_reuse 0
     run judged "listen 127.0.0.1 5000" "10 x time-wait 127.0.0.1 5000"
     assert_output --partial ' Ports in TIME_WAIT come back within 60 seconds.'
     ns_sysctl ip_local_reserved_ports "40000-40009"
@@ -409,9 +410,10 @@ has bound."
 }
 
 @test "more destinations than are counted: not known, and at least so much" {
-    # 20,000 destinations share ten ports, so that a figure may be too low by more than half of them.
+    # 20,000 destinations share two ports, so that a figure may be too low by more than half of them.
     ns_sysctl ip_local_port_range "40000 40001"
     ns_sysctl tcp_max_tw_buckets 65536
+    ns_sysctl tcp_tw_reuse 0
     hold "listen 0.0.0.0 5000" "time-wait-each 20000 127.1.0.1 5000"
     run ns env COLUMNS=200 "$PROGRAM" --report
     assert_line --index 0 "Local ports of test-pod: not known"

@@ -31,7 +31,7 @@ anchors() {
 @test "promtool check rules takes the rules" {
     run "$PROMTOOL" check rules "$DEPLOY/rules.yaml"
     assert_success
-    assert_output --partial "SUCCESS: 10 rules found"
+    assert_output --partial "SUCCESS: 12 rules found"
 }
 
 @test "promtool test rules: each alert fires when it should, and only then" {
@@ -103,20 +103,22 @@ targets_of() {
  job:metrics-sidecar-hosts"
 }
 
-@test "the alerts are these six, and each has a severity, a summary, a description, and its section in the runbook" {
+@test "the alerts are these eight, and each has a severity, a summary, a description, and its section in the runbook" {
     run rules_of_kind alert
     assert_output "LocalPortsDestinationHalfUsed
 LocalPortsDestinationNearlyExhausted
 LocalPortsDestinationExhaustedSoon
 LocalPortsPoolMostlyUsed
+LocalPortsPoolNearlyExhausted
 LocalPortsBlocked
-LocalPortsSidecarDown"
+LocalPortsSidecarDown
+LocalPortsLowerBound"
     local alert block anchor
     for alert in $(rules_of_kind alert); do
         block=$(alert_block "$alert")
         run echo "$block"
         assert_line --regexp '^ +for: [0-9]+m$'
-        assert_line --regexp '^ +severity: (warning|critical)$'
+        assert_line --regexp '^ +severity: (info|warning|critical)$'
         assert_line --regexp '^ +summary: ".*\{\{ \$labels\.pod_name \}\}.+"$'
         assert_line --regexp '^ +description: >-$'
         assert_output --partial '{{ $value | humanize'
@@ -150,7 +152,7 @@ LocalPortsSidecarDown"
         command=$(grep -oE "sed 's\|[^']+'" "$DEPLOY/$file")
         bash -c "$command \"\$1\"" bash "$DEPLOY/$file" >"$BATS_TEST_TMPDIR/$file"
         run grep -c 'runbook_url: "https://wiki.example.org/runbook.md#localports' "$BATS_TEST_TMPDIR/$file"
-        assert_output 6
+        assert_output 8
     done
     run "$PROMTOOL" check rules "$BATS_TEST_TMPDIR/rules.yaml"
     assert_success
@@ -173,7 +175,7 @@ tested() {
 metrics_in_rules() {
     awk '/^ +expr: \|$/ { inside = 1; next } inside && /^ +(for|labels|- [a-z]+): ?|^ *#|^$/ { inside = 0 } inside' \
         "$DEPLOY/rules.yaml" | sed -E -e 's/(ignoring|group_left|on|by) \([^)]*\)//g' -e 's/\[[0-9a-z]+\]//g' \
-        -e 's/[a-z_]+\(/(/g' | grep -oE '[a-zA-Z_][a-zA-Z0-9_:]*' | grep -vxE 'and|or|unless|bool' | sort -u
+        -e 's/[a-z_]+\(/(/g' -e 's/\{[^}]*\}//g' | grep -oE '[a-zA-Z_][a-zA-Z0-9_:]*' | grep -vxE 'and|or|unless|bool' | sort -u
 }
 
 # metrics_of_program: what it exposes; what only the supervisor does is in a scrape.
