@@ -312,7 +312,7 @@ static const struct family {
 	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, NULL },
 	{ "port_total", "", "gauge", "gauge", "Total Local Port Count", emit_total, NULL },
 	{ "port_used_by_protocol", "", "gauge", "gauge",
-	  "Used local ports of the pool that each protocol has for itself.",
+	  "Used local ports of the pool, by the protocol of their sockets.",
 	  emit_used_by_protocol, NULL },
 	{ "port_blocked", "", "gauge", "gauge",
 	  "TCP ports of the pool held by a listening or a bound, unconnected socket: no connect() can use them.",
