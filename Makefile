@@ -168,8 +168,8 @@ lint: $(PAGE)
 	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' -std=c11
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/coverage tests/browser/run tests/browser/screenshots tests/*.bash tests/soak/*.bash bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
-	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats tests/soak/*.bats
+	shellcheck deps.sh .ci/run tests/run tests/coverage tests/browser/run tests/browser/screenshots tests/*.bash tests/soak/*.bash tests/cross/run tests/cross/swap-words bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
+	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats tests/soak/*.bats tests/cross/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
 FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
@@ -232,6 +232,13 @@ $(COVERAGE)/$(PROGRAM): tests/coverage.c $(COVERED)
 
 $(COVERAGE)/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE:%.c=$(COVERAGE)/%.o)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $(filter-out %.h,$^) -lgcov
+
+# Every architecture that there is a cross compiler for, a quarter of an hour; of these the tests compile two.
+.PHONY: cross
+cross:
+	@./deps.sh build test cross
+	@$(MAKE) --no-print-directory all build/tests/peer
+	@tests/cross/run
 
 # Every system call of the program fails, one after the other: some minutes. Of these the tests try a sample.
 .PHONY: torture

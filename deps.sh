@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what building and testing need and this machine lacks, saying so; do nothing where nothing is missing.
 #
-# usage: deps.sh build|test|lint|coverage|deb|pods|soak|bench|screenshots...
+# usage: deps.sh build|test|lint|coverage|deb|pods|soak|bench|screenshots|cross...
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
@@ -24,6 +24,9 @@ bats                                bats
 /usr/lib/bats/bats-assert/load.bash bats-assert
 /usr/lib/bats/bats-support/load.bash bats-support
 /etc/protocols                      netbase
+/usr/arm-linux-gnueabi/lib/libc.a   libc6-dev-armel-cross
+/usr/s390x-linux-gnu/lib/libc.a     libc6-dev-s390x-cross
+arm-linux-gnueabi-gcc               gcc-arm-linux-gnueabi
 cmp                                 diffutils
 curl                                curl
 ip                                  iproute2
@@ -36,6 +39,7 @@ nsenter                             util-linux
 openssl                             openssl
 ps                                  procps
 python3                             python3
+s390x-linux-gnu-gcc                 gcc-s390x-linux-gnu
 strace                              strace
 systemd-socket-activate             systemd
 tmux                                tmux
@@ -79,6 +83,48 @@ runc                                runc
 '
 soak_needs='
 slowhttptest                        slowhttptest
+'
+# Compilers for every other architecture of Debian 12 that has one.
+cross_needs='
+/usr/aarch64-linux-gnu/lib/libc.a   libc6-dev-arm64-cross
+/usr/alpha-linux-gnu/lib/libc.a     libc6.1-dev-alpha-cross
+/usr/arc-linux-gnu/lib/libc.a       libc6-dev-arc-cross
+/usr/arm-linux-gnueabi/lib/libc.a   libc6-dev-armel-cross
+/usr/arm-linux-gnueabihf/lib/libc.a libc6-dev-armhf-cross
+/usr/bin/qemu-s390x-static          qemu-user-static
+/usr/hppa-linux-gnu/lib/libc.a      libc6-dev-hppa-cross
+/usr/i686-linux-gnu/lib/libc.a      libc6-dev-i386-cross
+/usr/m68k-linux-gnu/lib/libc.a      libc6-dev-m68k-cross
+/usr/mips-linux-gnu/lib/libc.a      libc6-dev-mips-cross
+/usr/mips64el-linux-gnuabi64/lib/libc.a libc6-dev-mips64el-cross
+/usr/mipsel-linux-gnu/lib/libc.a    libc6-dev-mipsel-cross
+/usr/powerpc-linux-gnu/lib/libc.a   libc6-dev-powerpc-cross
+/usr/powerpc64-linux-gnu/lib/libc.a libc6-dev-ppc64-cross
+/usr/powerpc64le-linux-gnu/lib/libc.a libc6-dev-ppc64el-cross
+/usr/riscv64-linux-gnu/lib/libc.a   libc6-dev-riscv64-cross
+/usr/s390x-linux-gnu/lib/libc.a     libc6-dev-s390x-cross
+/usr/sh4-linux-gnu/lib/libc.a       libc6-dev-sh4-cross
+/usr/sparc64-linux-gnu/lib/libc.a   libc6-dev-sparc64-cross
+/usr/x86_64-linux-gnux32/lib/libc.a libc6-dev-x32-cross
+aarch64-linux-gnu-gcc               gcc-aarch64-linux-gnu
+alpha-linux-gnu-gcc                 gcc-alpha-linux-gnu
+arc-linux-gnu-gcc                   gcc-arc-linux-gnu
+arm-linux-gnueabi-gcc               gcc-arm-linux-gnueabi
+arm-linux-gnueabihf-gcc             gcc-arm-linux-gnueabihf
+hppa-linux-gnu-gcc                  gcc-hppa-linux-gnu
+i686-linux-gnu-gcc                  gcc-i686-linux-gnu
+m68k-linux-gnu-gcc                  gcc-m68k-linux-gnu
+mips-linux-gnu-gcc                  gcc-mips-linux-gnu
+mips64el-linux-gnuabi64-gcc         gcc-mips64el-linux-gnuabi64
+mipsel-linux-gnu-gcc                gcc-mipsel-linux-gnu
+powerpc-linux-gnu-gcc               gcc-powerpc-linux-gnu
+powerpc64-linux-gnu-gcc             gcc-powerpc64-linux-gnu
+powerpc64le-linux-gnu-gcc           gcc-powerpc64le-linux-gnu
+riscv64-linux-gnu-gcc               gcc-riscv64-linux-gnu
+s390x-linux-gnu-gcc                 gcc-s390x-linux-gnu
+sh4-linux-gnu-gcc                   gcc-sh4-linux-gnu
+sparc64-linux-gnu-gcc               gcc-sparc64-linux-gnu
+x86_64-linux-gnux32-gcc             gcc-x86-64-linux-gnux32
 '
 # Commands below build/unpacked, and the packages they are taken from.
 unpack_needs='
@@ -212,6 +258,7 @@ for group; do
     pods) packages="$packages $(missing "$pods_needs")" ;;
     screenshots) packages="$packages $(missing "$screenshots_needs")" ;;
     soak) packages="$packages $(missing "$soak_needs")" ;;
+    cross) packages="$packages $(missing "$cross_needs")" ;;
     bench)
         packages="$packages $(missing "$bench_needs")"
         to_unpack="$to_unpack $(missing "$bench_unpack_needs")"

@@ -8,9 +8,9 @@ bats_load_library bats-assert
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Another build of the program may be put to the tests; see tests/coverage.
 PROGRAM=${PROGRAM_UNDER_TEST:-$ROOT/metrics-sidecar}
-STATIC_PROGRAM=$ROOT/build/static-systemd0/metrics-sidecar
+STATIC_PROGRAM=${STATIC_PROGRAM_UNDER_TEST:-$ROOT/build/static-systemd0/metrics-sidecar}
 PEER=$ROOT/build/tests/peer
-FIXTURES=$ROOT/tests/fixtures
+FIXTURES=${FIXTURES:-$ROOT/tests/fixtures}
 UNPACKED=$ROOT/build/unpacked # packages that are used without being installed
 PROMETHEUS=$UNPACKED/usr/bin/prometheus
 PROMTOOL=$UNPACKED/usr/bin/promtool

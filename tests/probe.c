@@ -13,6 +13,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/net.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <stdio.h>
@@ -41,6 +42,18 @@ static const struct {
 	NAME(clock_gettime), NAME(exit), NAME(exit_group), NAME(ppoll),
 #ifdef SYS_poll
 	NAME(poll),
+#endif
+#ifdef SYS_recv
+	NAME(recv), NAME(send),
+#endif
+#ifdef SYS_sigreturn
+	NAME(sigreturn),
+#endif
+#ifdef SYS__llseek
+	NAME(_llseek),
+#endif
+#ifdef SYS_ppoll_time64
+	NAME(ppoll_time64), NAME(clock_gettime64),
 #endif
 };
 /* clang-format on */
@@ -108,6 +121,12 @@ static const struct {
 #ifdef SYS_poll
 	{ SYS_poll, 1, { 0, 2 } },
 #endif
+#ifdef SYS_ppoll_time64
+	{ SYS_ppoll_time64, 1, { 0, 2 } },
+#endif
+#ifdef SYS__llseek
+	{ SYS__llseek, 4, { SEEK_CUR, SEEK_END } },
+#endif
 };
 
 static void
@@ -121,6 +140,18 @@ try_conditions(void)
 					conditions[i].others[k]);
 		}
 	}
+}
+
+/* The socket calls that go through socketcall(2), by their numbers in linux/net.h. */
+static void
+try_socketcall(void)
+{
+#ifdef SYS_socketcall
+	for (long call = 0; call <= SYS_SENDMMSG + 1; call++) {
+		if (!kills_with(SYS_socketcall, 0, call, 0))
+			printf("socketcall %ld\n", call);
+	}
+#endif
 }
 
 /*
@@ -149,6 +180,7 @@ probe_responder(void)
 			print_name(number);
 	}
 	try_conditions();
+	try_socketcall();
 #if defined(__x86_64__)
 	for (long number = 0; number < NUMBERS; number++) {
 		if (!kills(number | X32_BIT, 0))
@@ -161,8 +193,13 @@ probe_responder(void)
 static long
 map_memory(int protection)
 {
+#ifdef SYS_mmap2
+	return syscall(
+		SYS_mmap2, NULL, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+#else
 	return syscall(
 		SYS_mmap, NULL, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+#endif
 }
 
 static char self[] = "/proc/self/exe";
