@@ -98,7 +98,8 @@ def choose_rooms(world):
     """The destinations of this world, one that it has nothing to, and one of them by its device."""
     fresh = [t for t in world.all_targets() if str(t) not in map(str, world.targets)]
     rooms = [(target, None) for target in world.targets] + [(world.random.choice(fresh), None)]
-    by_device = world.random.choice(world.targets)
+    of_device = [t for t in world.targets if t.on_loopback() and world.loopback_device]
+    by_device = world.random.choice(of_device or world.targets)
     rooms.insert(world.random.randint(0, len(rooms)), (by_device, by_device.link))
     return rooms
 

@@ -196,9 +196,10 @@ class World:
 
     def add(self, record):
         if record.protocol == "tcp" and record.remote is not None:
-            # A new connection takes the place of the TIME_WAIT it was let in by.
+            # A new connection takes the place of the small socket that it was let in by: TIME_WAIT, and FIN_WAIT2 too where
+            # the port was bound by number (tcp_twsk_unique()).
             self.sockets = [o for o in self.sockets if not (
-                o.state == "time_wait" and o.tuple() == record.tuple() and o.device in (0, record.device))]
+                o.kind == "timewait" and o.tuple() == record.tuple() and o.device in (0, record.device))]
         self.sockets.append(record)
 
     def has_twin(self, record):
