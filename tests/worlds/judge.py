@@ -94,13 +94,19 @@ def judge_room(world, samples, target, device, tally):
     tally["rooms"] += 1
 
 
+def count_waiting(world, target):
+    return sum(s.state == "time_wait" and s.destination() == (target.local, target.remote, target.port)
+               for s in world.sockets)
+
+
 def choose_rooms(world):
     """The destinations of this world, one that it has nothing to, and one of them by its device."""
     fresh = [t for t in world.all_targets() if str(t) not in map(str, world.targets)]
     rooms = [(target, None) for target in world.targets] + [(world.random.choice(fresh), None)]
-    of_device = [t for t in world.targets if t.on_loopback() and world.loopback_device]
-    by_device = world.random.choice(of_device or world.targets)
-    rooms.insert(world.random.randint(0, len(rooms)), (by_device, by_device.link))
+    of_device = [t for t in world.targets if t.on_loopback() and world.loopback_device] or world.targets
+    by_device = max(of_device, key=lambda target: count_waiting(world, target))
+    # First, because what is filled without a device is in its way, and not the other way round.
+    rooms.insert(0, (by_device, by_device.link))
     return rooms
 
 
