@@ -180,9 +180,11 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape)
 	buf_printf(b,
 		"<section id=\"nearest\">\n<h2>The destination nearest to "
 		"exhaustion</h2>\n<p>%s<b>",
-		view_at_least(scrape->report));
+		view_is_at_least(scrape->report) ? "At least " : "");
 	write_count_and_share(b, totals->destination_used_max, totals->total);
-	buf_printf(b, "</b> cannot be used for a new connect() to it: ");
+	/* Not "a new connect() to it cannot use so many": what a program has bound to
+	 * port 0 and connected elsewhere cannot be told from what connect() chose. */
+	buf_printf(b, "</b> are blocked or lead to it: ");
 	view_write_nearest(b, scrape);
 	buf_printf(b, "</p>\n");
 	begin_bar(b, "Share of the pool; the mark is at a half");
@@ -252,9 +254,9 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape)
 	} else {
 		buf_printf(b,
 			"<table>\n<thead><tr><th scope=\"col\">destination</th><th "
-			"scope=\"col\">%sports</th><th scope=\"col\">of the "
+			"scope=\"col\">ports%s</th><th scope=\"col\">of the "
 			"pool</th></tr></thead>\n<tbody>\n",
-			view_at_least(report));
+			view_is_at_least(report) ? ", at least" : "");
 		for (size_t i = 0; i < report->top_count; i++)
 			write_row(b, &report->totals, &report->top[i]);
 		buf_printf(b, "</tbody>\n</table>\n");

@@ -47,7 +47,7 @@ const left = (now) => {
 	if (same.length < 5) return "How long the ports last can be estimated in a few seconds.";
 	if (nearest >= total) return "Nothing is left towards the nearest destination.";
 	const rate = pace(same), span = "At the pace of the last " + words(Math.floor((now - same[0].at) / 1000));
-	if (rate * HORIZON < total - nearest) return span + " the ports towards the nearest destination last for more than two days.";
+	if (rate * HORIZON < total - nearest) return span + " connections to the nearest destination do not take all ports within two days.";
 	return span + ", " + rate.toFixed(rate < 0.1 ? 3 : rate < 10 ? 1 : 0) + " ports a second, the nearest destination is exhausted in " + words(Math.ceil((total - nearest) / rate)) + ".";
 };
 

@@ -225,8 +225,8 @@ write_time_left(struct buf *b, const struct trend *trend)
 		buf_printf(b, ", the nearest destination is exhausted in ");
 		write_seconds(b, seconds);
 	} else {
-		buf_printf(b, " the ports towards the nearest destination last for more "
-			      "than two days");
+		buf_printf(b, " connections to the nearest destination do not take all "
+			      "ports within two days");
 	}
 	buf_printf(b, ".");
 }
@@ -292,7 +292,7 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape,
 	struct buf text = buf_over(data, sizeof(data));
 
 	write_heading(b, style, "Nearest to exhaustion");
-	buf_printf(&text, "%s", view_at_least(scrape->report));
+	buf_printf(&text, "%s", view_is_at_least(scrape->report) ? "at least " : "");
 	view_write_count(&text, totals->destination_used_max);
 	buf_printf(&text, " of ");
 	view_write_count(&text, totals->total);
@@ -445,8 +445,8 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape,
 	if (report->top_count == 0)
 		return;
 	write_heading(b, style,
-		*view_at_least(report) ? "Top destinations, at least"
-				       : "Top destinations");
+		view_is_at_least(report) ? "Top destinations, at least"
+					 : "Top destinations");
 	for (size_t i = 0; i < report->top_count; i++)
 		write_destination(b, &report->totals, &report->top[i], style);
 }

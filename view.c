@@ -196,12 +196,10 @@ view_write_verdict(struct buf *b, const struct exposition_scrape *scrape)
 			      "seen here: more ports may be in use.");
 }
 
-const char *
-view_at_least(const struct ports_report *report)
+bool
+view_is_at_least(const struct ports_report *report)
 {
-	return report->is_lower_bound || report->totals.destination_error_max > 0
-	               ? "at least "
-	               : "";
+	return report->is_lower_bound || report->totals.destination_error_max > 0;
 }
 
 void

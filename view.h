@@ -50,8 +50,8 @@ void view_write_verdict(struct buf *b, const struct exposition_scrape *scrape);
  */
 void view_write_nearest(struct buf *b, const struct exposition_scrape *scrape);
 
-/* "at least " where a figure of destinations may be too low, else "". */
-const char *view_at_least(const struct ports_report *report);
+/* Whether a figure of destinations may be too low, and is to be called "at least". */
+bool view_is_at_least(const struct ports_report *report);
 
 /* Append by how much the figures of destinations may be too low, a sentence; or nothing.
  */

@@ -347,6 +347,9 @@ has bound."
     assert_line --index 0 "Local ports of test-pod: exhausted"
     assert_equal "$(sed -n '2,/^$/p' <<<"$output" | tr '\n' ' ' | sed 's/ *$//')" "$full"
     expect_value "$(ns "$PROGRAM" --print)" 100 port_used_by_protocol 'protocol="tcp"'
+    # The figure of a destination is that of its connections, and not what a new connect() cannot use.
+    ns "$PROGRAM" --inetd <<<$'GET / HTTP/1.0\r\n\r' >"$BATS_TEST_TMPDIR/page"
+    grep -q '<p><b>1 <small>(1.0 %)</small></b> are blocked or lead to it: ' "$BATS_TEST_TMPDIR/page"
     assert_equal "$(ns "$PEER" try-bind 127.0.0.1)" EADDRINUSE
     assert_equal "$(ns "$PEER" try-bind 0.0.0.0)" EADDRINUSE
     # On another address of this machine they are not all in use.

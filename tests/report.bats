@@ -493,12 +493,12 @@ replace_procfs() {
 @test "watched: says that the ports last where nothing grows, and that nothing is left" {
     COLUMNS=200 start idle "$PROGRAM" --report --watch --path.procfs="$FIXTURES/busy"
     start exhausted "$PROGRAM" --report --watch --path.procfs="$FIXTURES/exhausted"
-    wait_until 20 grep -qx 'At the pace of the last [0-9]* seconds the ports towards the nearest destination last for more than two days\.' "$BATS_TEST_TMPDIR/idle.out"
+    wait_until 20 grep -qx 'At the pace of the last [0-9]* seconds connections to the nearest destination do not take all ports within two days\.' "$BATS_TEST_TMPDIR/idle.out"
     wait_until 20 grep -qx 'Nothing is left towards the nearest destination\.' "$BATS_TEST_TMPDIR/exhausted.out"
     # Four reports are too few to tell.
     run grep -xm 5 -e 'How long the ports .*' -e 'At the pace .*' "$BATS_TEST_TMPDIR/idle.out"
     assert_line --index 3 'How long the ports last can be estimated in a few seconds.'
-    assert_line --index 4 --regexp '^At the pace of the last [0-9]+ seconds the ports towards the nearest destination last for more than two days\.$'
+    assert_line --index 4 --regexp '^At the pace of the last [0-9]+ seconds connections to the nearest destination do not take all ports within two days\.$'
 }
 
 @test "watched: less than a second left is not nothing" {
