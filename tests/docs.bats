@@ -95,6 +95,33 @@ words() {
     stop_all
 }
 
+# Experiments of this file and of page.bats show each of these to be false in a case.
+@test "no text says of bind(), connect() and UDP what is not always so" {
+    local texts=("$ROOT"/*.c "$ROOT/page.js" "$ROOT"/README.md "$ROOT"/docs/*.md "$ROOT"/metrics-sidecar.8
+        "$ROOT"/deploy/prometheus/*.yaml "$ROOT"/deploy/grafana/dashboard.json) sentence
+    while IFS= read -r sentence; do
+        # Lines end anywhere, in C between quotes.
+        run grep -lzE -- "${sentence// /[\"[:space:]]+}" "${texts[@]}"
+        assert_output ""
+    done <<'SENTENCES'
+connect\(\) (to it )?is slow
+connect\(\) becomes slow
+connecting to it becomes slow
+each connect\(\) to that destination takes tens
+UDP sockets share none\.
+UDP sockets do not share ports\.
+no two sockets share one
+new UDP sockets fail
+gets none: EAGAIN
+no trouble for TCP
+no destination is near exhaustion
+\*\*How bad\.\*\* Nothing fails( yet)?\.
+the ports last for more than two days
+SENTENCES
+    # The search finds what is there.
+    grep -qzE -- "connect\(\)[\"[:space:]]+can[\"[:space:]]+be[\"[:space:]]+many[\"[:space:]]+times[\"[:space:]]+slower" "$ROOT/view.c"
+}
+
 # anchors FILE: those of its headings, as the places where repositories are shown make them.
 anchors() {
     awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ /, ""); print }' "$1" | sed -E 's/\[([^]]*)\]\([^)]*\)/\1/g' |
