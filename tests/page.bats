@@ -423,3 +423,31 @@ has bound."
     assert_line --index 1 "At least 1 of 2 ports are taken towards one destination; there are too many destinations to count each."
     assert_line --regexp '^at least 1 of 2 ports '
 }
+
+@test "lower bounds: page and report say at least, and neither that enough is left nor how long it lasts" {
+    local gvisor="--path.procfs=$FIXTURES/gvisor"
+    "$PROGRAM" --print "$gvisor" >"$BATS_TEST_TMPDIR/metrics"
+    # Until the program knows that source.
+    grep -q 'source="gvisor"' "$BATS_TEST_TMPDIR/metrics" || skip "no source tells of lower bounds"
+    run env COLUMNS=200 "$PROGRAM" --report "$gvisor"
+    verdict_lines=$(head -n 2 <<<"$output")
+    assert_equal "$verdict_lines" $'Local ports of test-pod: not known\nAt least 6 of 49,536 ports are in use. Sockets that no process has open any more, those in TIME_WAIT among them, and UDP sockets of IPv6 cannot be seen here: more ports may be in use.'
+    assert_line --regexp '^at least 5 of 49,536 ports '
+    assert_line --regexp '^at least 6 of 49,536 ports in use '
+    refute_output --partial TIME_WAIT\ only
+    refute_output --regexp '[Ee]nough'
+    start watching env COLUMNS=200 "$PROGRAM" --report --watch "$gvisor"
+    wait_until 20 grep -qx 'How long the ports last cannot be estimated: not every port in use can be seen.' "$BATS_TEST_TMPDIR/watching.out"
+    start_page "$gvisor" --top-destinations=3
+    ask / >"$BATS_TEST_TMPDIR/page"
+    run sed -e 's/<script>.*//' "$BATS_TEST_TMPDIR/page"
+    refute_output --regexp '[Ee]nough|TIME_WAIT only'
+    assert_output --partial '<p>At least <b id="used">6</b> of '
+    # Nor does the script.
+    run browse figures
+    [ "$(jq -r .verdict <<<"$output")" = "Local ports: not known" ]
+    start_watching
+    wait_until 20 shows 'How long the ports last cannot be estimated: not every port in use can be seen\.'
+    kill -TERM "$STARTED_PID"
+    wait_until 10 is_gone "$STARTED_PID"
+}
