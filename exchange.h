@@ -49,9 +49,10 @@ int exchange_write(int fd, const char *data, size_t len, int64_t until_ms);
 bool exchange_is_one_socket(int in, int out);
 
 /*
- * Let the peer of a socket close first, for a bounded time and a bounded number of bytes:
- * its last bytes are read, lest our close be a reset that takes the response with it, and
- * TIME_WAIT stays on its side. Other pairs of descriptors need none of that.
+ * Let the peer of a socket close first, for a bounded time and a bounded number of bytes.
+ * Its last bytes are read: a close with unread bytes is a reset, which takes the response
+ * with it. TIME_WAIT stays on its side, unless ours was closed already. Other pairs of
+ * descriptors need none of that.
  */
 void exchange_finish(int socket);
 

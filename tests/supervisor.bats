@@ -447,7 +447,7 @@ let_scan_go() {
     make_stuck_procfs
     start_server --path.procfs="$STUCK" --max-connections=1
     # It does not close before the server does.
-    start lingering ns sh -c 'printf "GET /metrics HTTP/1.0\r\n\r\n" | "$1" talk 127.0.0.1 9999' sh "$PEER"
+    start lingering ns sh -c 'printf "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" | "$1" talk 127.0.0.1 9999' sh "$PEER"
     wait_until 5 has_children 1
     let_scan_go
     wait_until 5 has_children 0
@@ -725,7 +725,7 @@ outcome_is() {
 
 @test "a client that never closes is let go" {
     start_server
-    printf 'GET /metrics HTTP/1.0\r\n\r\n' | ns "$PEER" talk 127.0.0.1 9999 >"$BATS_TEST_TMPDIR/answer" \
+    printf 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' | ns "$PEER" talk 127.0.0.1 9999 >"$BATS_TEST_TMPDIR/answer" \
         2>"$BATS_TEST_TMPDIR/end"
     [ "$(cat "$BATS_TEST_TMPDIR/end")" = closed ]
     head -n 1 "$BATS_TEST_TMPDIR/answer" | grep -q '200 OK'
@@ -778,7 +778,7 @@ start_blocking() {
 
 @test "a client that neither reads nor closes is let go, by a reset that leaves nothing" {
     start_server
-    start lingering ns bash -c 'exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.0\r\n\r\n" >&5; exec sleep infinity'
+    start lingering ns bash -c 'exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" >&5; exec sleep infinity'
     sockets() {
         ns ss -Htn state "$1" '( sport = :9999 or dport = :9999 )'
     }
@@ -796,7 +796,7 @@ start_blocking() {
 
 @test "a client that sends on after its answer is cut off after 1 MiB" {
     start_server
-    run ns bash -c 'trap "" PIPE; exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.0\r\n\r\n" >&5
+    run ns bash -c 'trap "" PIPE; exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" >&5
         LC_ALL=C dd if=/dev/zero bs=64k count=4096 >&5'
     assert_failure
     # What was sent lies in buffers for the greater part.
