@@ -378,7 +378,10 @@ listen_find(struct listen_found *ret_found)
 {
 	int passed = manager_listen_fds();
 
-	*ret_found = (struct listen_found){ .role = LISTEN_ROLE_OWN, .connection = -1 };
+	/* The sockets are not touched: memory that is not needed stays untouched. */
+	ret_found->role = LISTEN_ROLE_OWN;
+	ret_found->connection = -1;
+	ret_found->count = 0;
 	if (passed < 0)
 		return passed;
 	if (passed > 0)

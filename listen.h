@@ -20,6 +20,7 @@
 
 enum {
 	LISTEN_MAX = 64,       /* listening sockets */
+	LISTEN_OWN_MAX = 16,   /* of these, that we open */
 	LISTEN_PARSED_MAX = 2, /* of one text: "localhost" is IPv4 and IPv6 */
 	LISTEN_BACKLOG = 1024,
 	/*

@@ -177,8 +177,8 @@ take_addresses(struct options *options, const struct spec *spec, const char *val
 				"localhost; 1 to 65535) nor unix:/path");
 			return -EINVAL;
 		}
-		if (count + (size_t)n > LISTEN_MAX) {
-			buf_printf(reason, "more than %d addresses", LISTEN_MAX);
+		if (count + (size_t)n > LISTEN_OWN_MAX) {
+			buf_printf(reason, "more than %d addresses", LISTEN_OWN_MAX);
 			return -EINVAL;
 		}
 		for (int i = 0; i < n; i++)

@@ -31,7 +31,7 @@ enum options_mode {
 
 struct options {
 	enum options_mode mode;
-	struct listen_address addresses[LISTEN_MAX];
+	struct listen_address addresses[LISTEN_OWN_MAX];
 	size_t address_count; /* at least one; none includes another */
 	unsigned port;        /* of the address that is used when none was given */
 	char pod_name[OPTIONS_POD_NAME_MAX + 1];

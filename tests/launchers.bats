@@ -895,15 +895,21 @@ activate_many() {
     done
 }
 
-# exits_with_passed REDIRECTION...: descriptor 3 is that, and passed by LISTEN_FDS.
+# exits_with_passed REDIRECTION [COUNT]: descriptor 3 is that, and passed by LISTEN_FDS, by libsystemd and without it.
 exits_with_passed() {
     local program
-    for program in "$PROGRAM" "$STATIC_PROGRAM"; do
-        run ns timeout -k 1 5 bash -c "exec $1; LISTEN_FDS=1 LISTEN_PID=\$\$ exec \"\$0\"" "$program"
+    without_libsystemd
+    for program in "$PROGRAM" "$STATIC_PROGRAM" "${WITHOUT_LIBSYSTEMD[*]} $PROGRAM"; do
+        run ns timeout -k 1 5 bash -c "exec $1; LISTEN_FDS=${2:-1} LISTEN_PID=\$\$ exec $program"
         assert_failure 1
+        run grep metrics-sidecar: <<<"$output"
         assert_line --index 0 --partial 'metrics-sidecar: take passed socket'
         refute_line --index 1 --regexp .
     done
+}
+
+@test "a number of passed sockets that is none: status 1 and one line" {
+    exits_with_passed '3<&-' x
 }
 
 @test "a passed descriptor that is no socket: status 1 and one line" {

@@ -76,9 +76,9 @@ nonsense
 --web.listen-address=:1,
 --print=x
 OPTIONS
-    run ns "$PROGRAM" --web.listen-address="$(seq -s , -f ':%g' 65)"
+    run ns "$PROGRAM" --web.listen-address="$(seq -s , -f ':%g' 17)"
     [ "$status" -eq 2 ]
-    assert_output --partial ': more than 64 addresses'
+    assert_output --partial ': more than 16 addresses'
     run ns "$PROGRAM" --pod-name="$(printf '%0254d' 0)"
     [ "$status" -eq 2 ]
     # What is repeated of it does nothing to a terminal, and makes no second line.
