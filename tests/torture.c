@@ -279,6 +279,7 @@ static const struct {
 	{ "port_used_by_protocol", false },
 	{ "port_blocked", false },
 	{ "port_time_wait", false },
+	{ "port_time_wait_reusable", false },
 	{ "port_destination_used_max", false },
 	{ "port_destination_error_max", false },
 	{ "port_sockets", false },
@@ -597,12 +598,20 @@ enter_namespace(void)
 }
 
 static void
-set_port_range(void)
+set_port_range(int first, int last)
 {
 	char text[64];
 
-	snprintf(text, sizeof(text), "%d %d", PORT_FIRST, PORT_LAST);
+	snprintf(text, sizeof(text), "%d %d", first, last);
 	write_file("/proc/sys/net/ipv4/ip_local_port_range", text);
+}
+
+static void
+set_pool(void)
+{
+	char text[64];
+
+	set_port_range(PORT_FIRST, PORT_LAST);
 	snprintf(text, sizeof(text), "%d-%d,50000", PORT_RESERVED_FIRST,
 		PORT_RESERVED_LAST);
 	write_file("/proc/sys/net/ipv4/ip_local_reserved_ports", text);
@@ -625,6 +634,7 @@ fill_address(struct sockaddr_storage *address, const char *host, uint16_t port)
 	return sizeof(sin6);
 }
 
+/* Port 0 is the one that connect() finds. */
 static int
 bound_socket(const char *host, uint16_t port, int type)
 {
@@ -636,6 +646,8 @@ bound_socket(const char *host, uint16_t port, int type)
 	if (fd < 0)
 		err(1, "make socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (port == 0)
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
 	if (bind(fd, (const struct sockaddr *)&address, len) < 0)
 		err(1, "bind %s %u", host, port);
 	return fd;
@@ -667,15 +679,19 @@ make_socket(const struct made *m)
 {
 	static int listener = -1;
 	bool tcp = m->kind == TCP_LISTENING || m->kind == TCP_CONNECTION;
-	int fd = bound_socket(m->host, m->port, tcp ? SOCK_STREAM : SOCK_DGRAM);
+	/* Which ports are bound by number not every source shows. */
+	int fd = bound_socket(m->host, m->kind == TCP_CONNECTION ? 0 : m->port,
+		tcp ? SOCK_STREAM : SOCK_DGRAM);
 
 	if (m->kind == TCP_LISTENING) {
 		if (listen(fd, 64) < 0)
 			err(1, "listen");
 		listener = fd;
 	}
+	set_port_range(m->port, m->port);
 	if (m->to_host)
 		connect_socket(fd, m->to_host, m->to_port);
+	set_port_range(PORT_FIRST, PORT_LAST);
 	if (m->kind == TCP_CONNECTION && accept4(listener, NULL, NULL, SOCK_CLOEXEC) < 0)
 		err(1, "accept");
 }
@@ -790,6 +806,7 @@ expect_figures(const struct figures *f)
 	expect("port_used_by_protocol", ",protocol=\"udp\"", count_ports(f, USED_BY_UDP));
 	expect("port_blocked", "", blocked);
 	expect("port_time_wait", "", 0);
+	expect("port_time_wait_reusable", "", 0);
 	expect("port_destination_used_max", "", blocked + count_most_of_destination(f));
 	expect("port_destination_error_max", "", 0);
 	expect("port_range_first", "", PORT_FIRST);
@@ -817,7 +834,7 @@ prepare_worker(const struct options *options)
 	if (worker.handed_fd == MAP_FAILED)
 		err(1, "mmap");
 	enter_namespace();
-	set_port_range();
+	set_pool();
 	for (const struct made *m = made; m < made + MADE; m++) {
 		make_socket(m);
 		count_made(&figures, m);
