@@ -90,6 +90,15 @@ figures() {
     [ "$(figures)" = "3 0" ]
 }
 
+@test "a row that is shown again later counts once too, towards the first 32 destinations" {
+    # Three ports three times over, towards each of 33.
+    crowd 297 'to = int(i / 9); port = 40000 + i % 3'
+    run "$PROGRAM" --print --path.procfs="$PROCFS" --top-destinations=100
+    [ "$(grep -c '^port_destination_used{.*} 3$' <<<"$output")" -eq 32 ]
+    # The last one has no room of its own; its rows never come twice in a row.
+    [ "$(grep -c '^port_destination_used{.*} 9$' <<<"$output")" -eq 1 ]
+}
+
 @test "a port that IPv6 listens on, found after IPv4 was counted: blocked, and towards no destination" {
     crowd 3 'to = 7; port = 40000 + i'
     [ "$(figures)" = "3 0" ]
