@@ -67,6 +67,9 @@ struct meter {
 _Static_assert((int)SUPERVISOR_PEEK_MAX >= (int)HTTP_HEAD_ROOM,
 	"the supervisor sees when a head is too long");
 
+/* A process writes one response, or one report at a time. */
+static char answer_data[ANSWER_MAX];
+
 static const char *const netns_names[] = {
 	[LISTEN_NETNS_UNKNOWN] = "unknown",
 	[LISTEN_NETNS_SAME] = "same",
@@ -237,7 +240,6 @@ static int
 answer_head(const struct options *options, const struct job *job,
 	const struct answer_facts *facts, const char *head, ssize_t len)
 {
-	static char data[ANSWER_MAX];
 	struct http_request request;
 	struct slice response;
 	enum http_status status = HTTP_REQUEST_TIMEOUT;
@@ -257,7 +259,7 @@ answer_head(const struct options *options, const struct job *job,
 			find_timeout_ms(&request, (int64_t)options->timeout_s * 1000);
 		exchange_move_deadline(meter->deadline_ms);
 	}
-	response = answer_write(data, facts, status, &request,
+	response = answer_write(answer_data, facts, status, &request,
 		len > 0 && http_is_head(head, (size_t)len));
 	r = exchange_write(job->out, response.data, response.len,
 		job->accepted_ms + (int64_t)options->timeout_s * 1000);
@@ -384,10 +386,9 @@ write_output(const struct options *options, const char *data, size_t len)
 static int
 print_metrics(const struct options *options)
 {
-	static char data[ANSWER_CONTENT_MAX];
 	static struct meter meter;
 	static struct answer_facts facts;
-	struct buf content = buf_over(data, sizeof(data));
+	struct buf content = buf_over(answer_data, sizeof(answer_data));
 	struct job job = { .launcher = "print", .in = -1 };
 	int r;
 
@@ -434,10 +435,9 @@ note_figures(struct watch *watch, const struct usage_totals *totals)
 static int
 write_report(const struct options *options, struct watch *watch)
 {
-	static char data[ANSWER_CONTENT_MAX];
 	static struct answer_facts facts;
 	struct meter meter = { .options = options };
-	struct buf content = buf_over(data, sizeof(data));
+	struct buf content = buf_over(answer_data, sizeof(answer_data));
 	struct job job = { .launcher = "report", .in = -1 };
 	struct report_style style;
 	int r, written;
@@ -455,7 +455,7 @@ write_report(const struct options *options, struct watch *watch)
 	/* A terminal may be stopped for as long as somebody wants. */
 	exchange_move_deadline(INT64_MAX);
 	if (r < 0)
-		content = buf_over(data, sizeof(data));
+		content = buf_over(answer_data, sizeof(answer_data));
 	if (r < 0 && watch->has_drawn)
 		report_write_stale(&content, &style, watch->time);
 	watch->has_drawn |= r == 0;
@@ -499,8 +499,7 @@ print_report(const struct options *options)
 static int
 print_help(const struct options *options)
 {
-	char data[4096];
-	struct buf b = buf_over(data, sizeof(data));
+	struct buf b = buf_over(answer_data, sizeof(answer_data));
 
 	options_write_help(&b);
 	return write_output(options, b.data, b.len) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -526,8 +525,7 @@ write_layers(struct buf *b, const int errors[static SANDBOX_LAYERS])
 static int
 print_version(const struct options *options)
 {
-	char data[512];
-	struct buf b = buf_over(data, sizeof(data));
+	struct buf b = buf_over(answer_data, sizeof(answer_data));
 	int errors[SANDBOX_LAYERS];
 
 	sandbox_init();
