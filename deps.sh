@@ -136,6 +136,7 @@ usr/bin/s6-ipcserver                s6
 usr/bin/stunnel4                    stunnel4
 usr/bin/prometheus                  prometheus
 usr/bin/promtool                    prometheus
+usr/bin/runsc                       runsc
 '
 screenshots_needs='
 /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf fonts-dejavu-core

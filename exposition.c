@@ -94,6 +94,16 @@ write_plain(struct buf *b, const char *name, const struct exposition_scrape *scr
 	end_sample(b, value);
 }
 
+/*
+ * Where a figure is a lower bound, "at least 0" says nothing, and would be read as
+ * "none".
+ */
+static bool
+is_told(const struct exposition_scrape *scrape, uint64_t value)
+{
+	return value > 0 || !scrape->report->is_lower_bound;
+}
+
 static void
 emit_used(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
@@ -111,6 +121,8 @@ emit_used_by_protocol(
 	struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
 	for (int protocol = 0; protocol < USAGE_PROTOCOLS; protocol++) {
+		if (!is_told(scrape, scrape->report->totals.used_by[protocol]))
+			continue;
 		begin_sample(b, name, scrape);
 		write_label(b, "protocol", protocol_names[protocol]);
 		end_sample(b, scrape->report->totals.used_by[protocol]);
@@ -208,6 +220,28 @@ emit_socket_count(struct buf *b, const char *name, const struct exposition_scrap
 }
 
 /*
+ * gVisor lists what a process has open: every listening socket, and others in these
+ * states but for connections that nobody has accepted yet. Sockets in the other states
+ * have no process any more, some or all of them; those of UDP and IPv6 have no table.
+ */
+static bool
+is_state_listed(const struct exposition_scrape *scrape, int state)
+{
+	return state == USAGE_LISTEN ||
+	       ((state == USAGE_ESTABLISHED || state == USAGE_SYN_SENT ||
+			state == USAGE_CLOSE_WAIT) &&
+		       scrape->report->sockets[USAGE_TCP][state] > 0);
+}
+
+static bool
+is_state_seen(const struct exposition_scrape *scrape, int state)
+{
+	if (scrape->report->is_lower_bound)
+		return is_state_listed(scrape, state);
+	return state != USAGE_BOUND_INACTIVE || scrape->report->shows_bound_inactive;
+}
+
+/*
  * Every state on every scrape: a series that comes and goes cannot be alerted on. But
  * what the source cannot see is absent, not 0.
  */
@@ -215,10 +249,12 @@ static void
 emit_sockets(struct buf *b, const char *name, const struct exposition_scrape *scrape)
 {
 	for (int state = USAGE_ESTABLISHED; state < USAGE_STATES; state++) {
-		if (state != USAGE_BOUND_INACTIVE || scrape->report->shows_bound_inactive)
+		if (is_state_seen(scrape, state))
 			emit_socket_count(
 				b, name, scrape, USAGE_TCP, (enum usage_state)state);
 	}
+	if (scrape->report->is_lower_bound)
+		return;
 	emit_socket_count(b, name, scrape, USAGE_UDP, USAGE_ESTABLISHED);
 	emit_socket_count(b, name, scrape, USAGE_UDP, USAGE_CLOSE);
 }
@@ -288,6 +324,30 @@ emit_start_time(struct buf *b, const char *name, const struct exposition_scrape 
 }
 
 static bool
+tells_used(const struct exposition_scrape *scrape)
+{
+	return is_told(scrape, scrape->report->totals.used);
+}
+
+static bool
+tells_blocked(const struct exposition_scrape *scrape)
+{
+	return is_told(scrape, scrape->report->totals.blocked);
+}
+
+static bool
+tells_destinations(const struct exposition_scrape *scrape)
+{
+	return is_told(scrape, scrape->report->totals.destination_used_max);
+}
+
+static bool
+sees_all(const struct exposition_scrape *scrape)
+{
+	return !scrape->report->is_lower_bound;
+}
+
+static bool
 is_supervised(const struct exposition_scrape *scrape)
 {
 	return scrape->outcome_count > 0;
@@ -309,28 +369,28 @@ static const struct family {
 	void (*emit)(struct buf *b, const char *name, const struct exposition_scrape *scrape);
 	bool (*applies)(const struct exposition_scrape *scrape); /* NULL: always */
 } families[] = {
-	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, NULL },
+	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, tells_used },
 	{ "port_total", "", "gauge", "gauge", "Total Local Port Count", emit_total, NULL },
 	{ "port_used_by_protocol", "", "gauge", "gauge",
 	  "Used local ports of the pool, by the protocol of their sockets.",
-	  emit_used_by_protocol, NULL },
+	  emit_used_by_protocol, tells_used },
 	{ "port_blocked", "", "gauge", "gauge",
 	  "TCP ports of the pool held by a listening or a bound, unconnected socket: no connect() can use them.",
-	  emit_blocked, NULL },
+	  emit_blocked, tells_blocked },
 	{ "port_time_wait", "", "gauge", "gauge",
-	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, NULL },
+	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, sees_all },
 	{ "port_time_wait_reusable", "", "gauge", "gauge",
 	  "TCP ports of the pool held by nothing but TIME_WAIT sockets, each of which connect() may take over now.",
-	  emit_time_wait_reusable, NULL },
+	  emit_time_wait_reusable, sees_all },
 	{ "port_destination_used_max", "", "gauge", "gauge",
 	  "TCP ports of the pool that a new connect() to the destination nearest to exhaustion cannot use.",
-	  emit_destination_used_max, NULL },
+	  emit_destination_used_max, tells_destinations },
 	{ "port_destination_used", "", "gauge", "gauge",
 	  "TCP ports of the pool that a new connect() to this destination cannot use.",
 	  emit_destination_used, names_destinations },
 	{ "port_destination_error_max", "", "gauge", "gauge",
 	  "The most by which a destination's figure is too low; 0 when every destination was counted.",
-	  emit_destination_error_max, NULL },
+	  emit_destination_error_max, sees_all },
 	{ "port_sockets", "", "gauge", "gauge",
 	  "Sockets with a local port in the pool, by state.", emit_sockets, NULL },
 	{ "port_range_first", "", "gauge", "gauge",

@@ -29,10 +29,11 @@ enum {
 	RESERVED_LIST = 256 * 1024,
 };
 
-const char *const ports_source_names[PORTS_SOURCES] = {
+const char *const ports_source_names[PORTS_SOURCE_NAMES] = {
 	[PORTS_SOURCE_AUTO] = "auto",
 	[PORTS_SOURCE_SOCK_DIAG] = "sock_diag",
 	[PORTS_SOURCE_PROCFS] = "procfs",
+	[PORTS_SOURCE_GVISOR] = "gvisor",
 };
 
 /* self/net, not net: it is still there where a runtime masks /proc/net. */
@@ -42,6 +43,7 @@ static const char *const file_names[PORTS_FILES] = {
 	[PORTS_FILE_TW_REUSE] = "sys/net/ipv4/tcp_tw_reuse",
 	[PORTS_FILE_TW_REUSE_DELAY] = "sys/net/ipv4/tcp_tw_reuse_delay",
 	[PORTS_FILE_TIMESTAMPS] = "sys/net/ipv4/tcp_timestamps",
+	[PORTS_FILE_VERSION] = "version",
 	[PORTS_FILE_SOCKSTAT6] = "self/net/sockstat6",
 	[PORTS_FILE_TCP] = "self/net/tcp",
 	[PORTS_FILE_TCP6] = "self/net/tcp6",
@@ -231,16 +233,36 @@ scan_tables(const struct ports *ports, struct usage *usage, const char **ret_obj
 }
 
 /*
+ * Whether these are the tables of gVisor. Its kernel has said so since its first release,
+ * by the date of a build that never was, and by its name in later ones. Other signs, as
+ * that sockstat is missing, would be shared by copies of some files of Linux's procfs.
+ */
+static bool
+is_gvisor(const struct ports *ports)
+{
+	static const char date[] = "#1 SMP Sun Jan 10 15:06:54 PST 2016";
+	static const char name[] = "gvisor";
+	char buf[SMALL_FILE];
+	ssize_t n = read_small(ports, PORTS_FILE_VERSION, buf, sizeof(buf));
+
+	return n > 0 && (memmem(buf, (size_t)n, date, sizeof(date) - 1) ||
+				memmem(buf, (size_t)n, name, sizeof(name) - 1));
+}
+
+/*
  * Scan the tables, and again when a port was found blocked after it had been counted
  * towards a destination: an IPv6 socket may listen on a port of an IPv4 connection, and
  * tcp6 is read last. What is late in the second scan too has changed meanwhile, and its
  * figure is bounded by the total.
  */
 static int
-scan_by_procfs(const struct ports *ports, struct usage *usage, const char **ret_object)
+scan_by_procfs(const struct ports *ports, struct usage *usage,
+	struct ports_report *report, const char **ret_object)
 {
-	int r = scan_tables(ports, usage, ret_object);
+	int r;
 
+	report->source = is_gvisor(ports) ? PORTS_SOURCE_GVISOR : PORTS_SOURCE_PROCFS;
+	r = scan_tables(ports, usage, ret_object);
 	if (r < 0 || !usage->blocked_late)
 		return r;
 	usage_restart(usage);
@@ -275,19 +297,17 @@ scan(const struct ports *ports, struct usage *usage, struct ports_report *report
 	int r;
 
 	report->sock_diag_error = 0;
-	report->source = ports->source;
+	report->source = PORTS_SOURCE_SOCK_DIAG;
 	if (ports->source == PORTS_SOURCE_PROCFS)
-		return scan_by_procfs(ports, usage, ret_object);
+		return scan_by_procfs(ports, usage, report, ret_object);
 	r = scan_by_sock_diag(ports, usage, ret_object);
 	/* A deadline that has passed leaves no time for another source. */
 	if (r < 0 && r != -EINTR && r != -ETIMEDOUT &&
 		ports->source == PORTS_SOURCE_AUTO) {
-		report->source = PORTS_SOURCE_PROCFS;
 		report->sock_diag_error = r;
 		usage_restart(usage);
-		return scan_by_procfs(ports, usage, ret_object);
+		return scan_by_procfs(ports, usage, report, ret_object);
 	}
-	report->source = PORTS_SOURCE_SOCK_DIAG;
 	return r;
 }
 
@@ -365,7 +385,7 @@ fill_report(const struct usage *usage, size_t top, struct ports_report *report)
 	report->range_first = usage->pool.range_first;
 	report->range_last = usage->pool.range_last;
 	report->shows_bound_inactive = usage->shows_bound_inactive;
-	report->is_lower_bound = false;
+	report->is_lower_bound = report->source == PORTS_SOURCE_GVISOR;
 	report->top_count = destinations_top(&usage->destinations, top, report->top);
 }
 

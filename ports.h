@@ -20,11 +20,17 @@ enum ports_source {
 	PORTS_SOURCE_AUTO,
 	PORTS_SOURCE_SOCK_DIAG,
 	PORTS_SOURCE_PROCFS,
-	PORTS_SOURCES,
+	PORTS_SOURCES, /* that can be asked for */
+	/* The tables of gVisor, which list only sockets that a process has open. */
+	PORTS_SOURCE_GVISOR = PORTS_SOURCES,
+	PORTS_SOURCE_NAMES,
 };
 
-/* "auto", "sock_diag", "procfs": the words of --source and of the label `source`. */
-extern const char *const ports_source_names[PORTS_SOURCES];
+/*
+ * "auto", "sock_diag", "procfs", the words of --source; and "gvisor", which the label
+ * `source` has besides.
+ */
+extern const char *const ports_source_names[PORTS_SOURCE_NAMES];
 
 enum {
 	/* Dumps that the kernel calls inconsistent, before another source is asked. */
@@ -37,6 +43,7 @@ enum ports_file {
 	PORTS_FILE_TW_REUSE,
 	PORTS_FILE_TW_REUSE_DELAY,
 	PORTS_FILE_TIMESTAMPS,
+	PORTS_FILE_VERSION,
 	PORTS_FILE_SOCKSTAT6,
 	PORTS_FILE_TCP,
 	PORTS_FILE_TCP6,

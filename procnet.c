@@ -122,8 +122,7 @@ take_endpoint(struct cursor *c, struct in6_addr *ret_address, uint16_t *ret_port
 
 /*
  * A state the kernel has for this protocol. gVisor prints 0 for a TCP endpoint whose
- * state has no equal in Linux: it has its port and no connection, which is what CLOSE
- * says.
+ * state has no equal in Linux: it has no connection, which is what CLOSE says.
  */
 static bool
 take_state(struct cursor *c, enum usage_protocol protocol, enum usage_state *ret_state)
@@ -256,6 +255,13 @@ procnet_scan(
 
 		if (!parse_row(cursor, protocol, &row))
 			return -EBADMSG;
+		/*
+		 * Linux lists no TCP socket in CLOSE. gVisor lists those that are bound,
+		 * and those whose connection failed and which have let go of the port
+		 * that the row still shows.
+		 */
+		if (protocol == USAGE_TCP && row.state == USAGE_CLOSE)
+			row.local_port = 0;
 		usage_add(usage, &row);
 		line = newline + 1;
 	}

@@ -105,13 +105,14 @@ usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WO
 /*
  * A socket without a peer takes its port away from every connect(), of either family, and
  * so does one that was bound before it connected; in the kernel's words, its bind bucket
- * has fastreuse >= 0.
+ * has fastreuse >= 0. In SYN_SENT a peer is there, though gVisor does not say which.
  */
 static bool
 blocks_port(const struct usage_row *row)
 {
 	return row->state == USAGE_LISTEN || row->state == USAGE_BOUND_INACTIVE ||
-	       row->destination.remote_port == 0 || row->is_bound;
+	       (row->destination.remote_port == 0 && row->state != USAGE_SYN_SENT) ||
+	       row->is_bound;
 }
 
 static bool
@@ -152,7 +153,8 @@ add_destination(struct usage *usage, const struct usage_row *row)
 {
 	uint16_t port = row->local_port;
 
-	if (bitmap_has(&usage->blocked, port) || bitmap_has(&usage->known_blocked, port))
+	if (row->destination.remote_port == 0 || bitmap_has(&usage->blocked, port) ||
+		bitmap_has(&usage->known_blocked, port))
 		return;
 	bitmap_set(&usage->connected, port);
 	destinations_add(&usage->destinations, &row->destination, port,

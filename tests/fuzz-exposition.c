@@ -364,15 +364,43 @@ check_heading(const char **at, const struct family *family)
 	expect(at, "\n");
 }
 
+/* Of lower bounds no 0 is said, and nothing of what gVisor does not list. */
+static bool
+is_left_out(const struct family *family, size_t i)
+{
+	uint64_t value = family->value(i);
+
+	if (!found.is_lower_bound)
+		return false;
+	if (family->value == value_sockets)
+		return i != USAGE_LISTEN - 1 &&
+		       (value == 0 ||
+			       (i != USAGE_ESTABLISHED - 1 && i != USAGE_SYN_SENT - 1 &&
+				       i != USAGE_CLOSE_WAIT - 1));
+	if (family->value == value_error_max ||
+		strncmp(family->name, "port_time_wait", strlen("port_time_wait")) == 0)
+		return true;
+	return value == 0 &&
+	       (family->value == value_used || family->value == value_used_by ||
+		       family->value == value_blocked ||
+		       family->value == value_destination_max);
+}
+
 static void
 check_family(const char **at, const struct family *family)
 {
-	size_t count = family->count();
+	size_t count = family->count(), left_out = 0;
 
 	if (count == SIZE_MAX)
 		return;
+	for (size_t i = 0; i < count; i++)
+		left_out += is_left_out(family, i);
+	if (left_out == count && count > 0)
+		return;
 	check_heading(at, family);
 	for (size_t i = 0; i < count; i++) {
+		if (is_left_out(family, i))
+			continue;
 		check_labels(at, family, i);
 		assert(read_value(at, family->decimals) == family->value(i));
 	}

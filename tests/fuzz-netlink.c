@@ -284,7 +284,8 @@ check_blocked(const struct usage *usage)
 			(row->state == USAGE_TIME_WAIT && row->age_ms > REUSE_DELAY_MS) ||
 			(row->state != USAGE_LISTEN &&
 				row->state != USAGE_BOUND_INACTIVE && !row->is_bound &&
-				row->destination.remote_port != 0))
+				(row->destination.remote_port != 0 ||
+					row->state == USAGE_SYN_SENT)))
 			continue;
 		assert(has_port(&usage->blocked, port));
 		count += !blocked[port];

@@ -84,7 +84,8 @@ check_consumed(const struct scan *scan, const char *buf, size_t len)
 
 /*
  * No port is held that the pool lacks, none is held by TCP in one bitmap only. What TCP
- * holds is blocked, counted towards a destination, or TIME_WAIT that is used again.
+ * holds is blocked, counted towards a destination, or TIME_WAIT that is used again; or it
+ * is in SYN_SENT to a peer that is not said.
  */
 static void
 check_bitmaps(const struct usage *usage)
@@ -108,7 +109,7 @@ check_bitmaps(const struct usage *usage)
 		neither |= held & ~(blocked | connected | usage->known_blocked.words[i]);
 	}
 	assert(usage->blocked_late == (both != 0));
-	assert(neither == 0);
+	assert(neither == 0 || usage->sockets[USAGE_TCP][USAGE_SYN_SENT] > 0);
 }
 
 /* TCP sockets that may be on their way to a destination. */
@@ -261,15 +262,21 @@ check_in_two(const struct scan *whole, enum usage_protocol protocol, const char 
 	assert(same_usage(&usage, &whole->usage));
 }
 
-/* What UDP rows can say, TCP rows can say too. */
+/* What UDP rows can say, TCP rows can say too; but in CLOSE they hold no port. */
 static void
 check_protocols(const struct scan *tcp, const struct scan *udp)
 {
 	if (udp->consumed < 0)
 		return;
 	assert(tcp->consumed == udp->consumed && tcp->usage.rows == udp->usage.rows);
-	assert(memcmp(&tcp->usage.held[USAGE_TCP], &udp->usage.held[USAGE_UDP],
-		       sizeof(struct usage_bitmap)) == 0);
+	for (int i = 0; i < USAGE_WORDS; i++) {
+		uint64_t only_udp = udp->usage.held[USAGE_UDP].words[i] &
+		                    ~tcp->usage.held[USAGE_TCP].words[i];
+
+		assert((tcp->usage.held[USAGE_TCP].words[i] &
+			       ~udp->usage.held[USAGE_UDP].words[i]) == 0);
+		assert(only_udp == 0 || udp->usage.sockets[USAGE_UDP][USAGE_CLOSE] > 0);
+	}
 }
 
 /* Groups of 8 digits are words in the machine's byte order. */
@@ -316,7 +323,7 @@ model_row(const char *line, size_t len)
 	*row = (struct usage_row){
 		.protocol = USAGE_TCP,
 		.state = state == 0 ? USAGE_CLOSE : (enum usage_state)state,
-		.local_port = (uint16_t)port,
+		.local_port = state == 0 || state == USAGE_CLOSE ? 0 : (uint16_t)port,
 		.destination = { .local = read_address(local),
 			.remote = read_address(remote),
 			.remote_port = (uint16_t)remote_port },
@@ -354,7 +361,9 @@ is_blocked(size_t count, uint16_t port)
 		const struct usage_row *row = &model.rows[i];
 
 		if (row->local_port == port && !is_reusable(row) &&
-			(row->state == USAGE_LISTEN || row->destination.remote_port == 0))
+			(row->state == USAGE_LISTEN ||
+				(row->destination.remote_port == 0 &&
+					row->state != USAGE_SYN_SENT)))
 			return true;
 	}
 	return false;
@@ -425,7 +434,7 @@ count_destinations(const struct usage *usage, bool all)
 		const struct usage_row *row = &model.rows[i];
 
 		if (usage_pool_contains(&usage->pool, row->local_port) &&
-			!is_reusable(row) &&
+			!is_reusable(row) && row->destination.remote_port != 0 &&
 			!is_blocked(all ? model.row_count : i + 1, row->local_port))
 			count_destination(row);
 	}

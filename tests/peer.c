@@ -94,8 +94,8 @@ take_device(const char *host, struct address *a)
 }
 
 /*
- * An IPv4 or IPv6 address, with a device or without, or a UNIX socket: its path, or '@' and
- * its abstract name.
+ * An IPv4 or IPv6 address, with a device or without, or a UNIX socket: its path, or '@'
+ * and its abstract name.
  */
 static struct address
 address(const char *text, const char *port)
