@@ -126,7 +126,7 @@ write_destination_verdict(
 	struct buf *b, const struct usage_totals *totals, enum view_level level)
 {
 	/* What is blocked is so for every destination. */
-	bool every = totals->blocked >= totals->destination_used_max;
+	bool every = totals->blocked + totals->left_out >= totals->destination_used_max;
 
 	buf_printf(b, "%s%s destination%s", destination_verdicts[level].before,
 		every ? "every" : "one", destination_verdicts[level].after);
