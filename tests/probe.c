@@ -234,7 +234,11 @@ probe_server(void)
 		TRY(other netlink, SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE),
 		TRY(vsock, SYS_socket, AF_VSOCK, SOCK_STREAM, 0),
 		TRY(unshare, SYS_unshare, CLONE_NEWUSER),
+#ifdef __s390__ /* the stack comes first */
+		TRY(clone into a namespace, SYS_clone, 0, CLONE_NEWUSER, 0, 0, 0),
+#else
 		TRY(clone into a namespace, SYS_clone, CLONE_NEWUSER, 0, 0, 0, 0),
+#endif
 		TRY(setns, SYS_setns, -1, 0),
 		TRY(mount, SYS_mount, NULL, "/nowhere", "tmpfs", 0, NULL),
 		TRY(chroot, SYS_chroot, "/nowhere"),
