@@ -133,6 +133,8 @@ class World:
         sysctl("tcp_tw_reuse", settings.reuse)
         sysctl("tcp_timestamps", settings.timestamps)
         sysctl("tcp_tw_reuse_delay", int(delay * 1000))
+        # A SYN that the device drops is sent again each half second; the default number of times is over in a few.
+        sysctl("tcp_syn_retries", 127)
         self.made.append(f"range {first} to {last}, reserved {sorted(reserved)}, tcp_tw_reuse {settings.reuse}, "
                          f"tcp_timestamps {settings.timestamps}, delay {delay} s, TIME_WAIT {self.ages}")
         return settings
