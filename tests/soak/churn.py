@@ -145,7 +145,8 @@ class Churn:
             self.measure()
             if due <= now * rate:
                 self.connect_once()
-                due += 1
+                # After a pause of the machine no more than a twentieth of a second is made up for.
+                due = max(due + 1, int((now - 0.05) * rate))
             else:
                 time.sleep(max(0, min(due / rate - now, 0.001)))
 
@@ -165,8 +166,8 @@ def write_alerts(path, rules, records):
     """The samples as series: a pod whose figures go on like this for 20 minutes."""
     minutes = 20
     times = minutes * 60 // PERIOD + 1
-    # What was recorded, and then its last ten seconds over and over.
-    steady = records[-10 // PERIOD:]
+    # What was recorded, and then its last half minute over and over.
+    steady = records[-30 // PERIOD:]
     played = (records + steady * times)[:times]
     names = sorted({name for record in records for name in record if not name.startswith("port_scan_")})
     lines = [f"rule_files: [{rules}]", "evaluation_interval: 15s", "tests:", f"  - interval: {PERIOD}s",

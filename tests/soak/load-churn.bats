@@ -38,7 +38,7 @@ follows() {
     churn 127.0.0.1 "/proc/$NS_PID/ns/net" "$BATS_TEST_TMPDIR/quiet.yaml"
     follows
     assert_line --partial ", failed 0, "
-    [ "$(sed -nE 's/^made ([0-9]+),.*/\1/p' <<<"$output")" -ge $((RATE * LASTS * 98 / 100)) ]
+    [ "$(sed -nE 's/^made ([0-9]+),.*/\1/p' <<<"$output")" -ge $((RATE * LASTS * 8 / 10)) ]
     # The kernel's own count at the end: what is left, as the log has it, is what connect() got.
     assert_line --regexp '^then connect\(\) got .* of 600, as the log has it: '
     run "$PROMTOOL" test rules "$BATS_TEST_TMPDIR/quiet.yaml"
@@ -58,7 +58,7 @@ follows() {
     nsenter -n -t "$far_pid" ip link set far up
     churn 10.1.0.2 "/proc/$far_pid/ns/net" "$BATS_TEST_TMPDIR/right.exhausted.yaml"
     follows
-    assert_line --regexp "^made .*, failed [1-9][0-9]*, first failure at [12]\.[0-9] s"
+    assert_line --regexp "^made .*, failed [1-9][0-9]*, first failure at [1-4]\.[0-9] s"
     assert_line --regexp '^sample .*: said 600 of 600,'
     run "$PROMTOOL" test rules "$BATS_TEST_TMPDIR/right.exhausted.yaml"
     assert_success
