@@ -213,16 +213,19 @@ is_well_encoded(struct slice path)
 }
 
 /* Only unreserved characters mean the same encoded (RFC 3986 section 6.2.2.2). */
-static char
+static int
 take_path_char(struct slice *rest)
 {
-	int octet = decode_octet(*rest);
-	bool decoded = octet > 0 && (is_digit((char)octet) || is_letter((char)octet) ||
-					    strchr("-._~", octet));
-	char c = decoded ? (char)octet : rest->data[0];
+	int c = decode_octet(*rest);
+	size_t len = 3;
 
-	rest->data += decoded ? 3 : 1;
-	rest->len -= decoded ? 3 : 1;
+	if (c <= 0 || c > 0x7f ||
+		!(is_digit((char)c) || is_letter((char)c) || strchr("-._~", c))) {
+		c = (unsigned char)rest->data[0];
+		len = 1;
+	}
+	rest->data += len;
+	rest->len -= len;
 	return c;
 }
 
