@@ -79,7 +79,9 @@ static enum view_level
 judge_pool(const struct ports_report *report, enum usage_protocol protocol)
 {
 	const struct usage_totals *totals = &report->totals;
-	uint32_t used = totals->used_by[protocol];
+	/* What connect() may take over is no shortage. */
+	uint32_t used = totals->used_by[protocol] -
+	                (protocol == USAGE_TCP ? totals->time_wait_reusable : 0);
 	/* In a range with an odd number of ports, bind() to port 0 may miss the last
 	 * free one: inet_csk_find_open_port() looks at an even number of them. */
 	bool misses_one = protocol == USAGE_TCP &&
@@ -162,6 +164,11 @@ write_enough(struct buf *b, const struct ports_report *report)
 		buf_printf(b, ", apart from those that bound, unconnected sockets may "
 			      "hold: they cannot be seen here");
 	buf_printf(b, ".");
+	if (is_beyond(report->totals.used_by[USAGE_TCP], report->totals.total,
+		    VIEW_POOL_PERCENT))
+		buf_printf(b,
+			" Most TCP ports are in use, but connect() may take over "
+			"those in TIME_WAIT. bind() to port 0 may not, and can fail.");
 }
 
 /* The first of these that has the level: UDP, a destination, TCP. */

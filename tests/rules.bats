@@ -31,7 +31,7 @@ anchors() {
 @test "promtool check rules takes the rules" {
     run "$PROMTOOL" check rules "$DEPLOY/rules.yaml"
     assert_success
-    assert_output --partial "SUCCESS: 12 rules found"
+    assert_output --partial "SUCCESS: 13 rules found"
 }
 
 @test "promtool test rules: each alert fires when it should, and only then" {
