@@ -315,6 +315,25 @@ HELD="Sockets that listen or are bound hold"
     verdict exhausted "The pool is empty: every port of the range is reserved."
 }
 
+@test "all ports in TIME_WAIT that connect() may take over: enough is left for connect(), and bind() can fail" {
+    kernel_shows_bound || skip "needs Linux 6.8"
+    [ -e /proc/sys/net/ipv4/tcp_tw_reuse_delay ] || skip "needs Linux 6.14"
+    ns_sysctl ip_local_port_range "40000 40009"
+    ns_sysctl tcp_tw_reuse_delay 1
+    # Each would take over the one before.
+    ns_sysctl tcp_tw_reuse 0
+    hold "listen 127.0.0.1 5000" "10 x time-wait 127.0.0.1 5000"
+    ns_sysctl tcp_tw_reuse 2
+    wait_until 5 eval 'ns "$PROGRAM" --print | grep -q "^port_time_wait_reusable{.*} 10$"'
+    run ns env COLUMNS=200 "$PROGRAM" --report
+    assert_line --index 0 "Local ports of test-pod: enough"
+    assert_line --partial 'Most TCP ports are in use, but connect() may take over those in TIME_WAIT. bind() to port 0 may not, and can fail.'
+    run ns "$PEER" try-bind 127.0.0.1
+    assert_output EADDRINUSE
+    run ns "$PEER" try 127.0.0.1 5000
+    assert_output connected
+}
+
 @test "most ports blocked and the rest connected: no port is left towards one destination, and others connect" {
     kernel_shows_bound || skip "needs Linux 6.8"
     ns_sysctl ip_local_port_range "40000 40009"
