@@ -39,7 +39,10 @@ static const struct {
 } names[] = {
 	NAME(read), NAME(write), NAME(recvfrom), NAME(sendto), NAME(shutdown), NAME(close),
 	NAME(lseek), NAME(setitimer), NAME(rt_sigreturn), NAME(restart_syscall),
-	NAME(clock_gettime), NAME(exit), NAME(exit_group), NAME(ppoll),
+	NAME(exit), NAME(exit_group), NAME(ppoll),
+#ifdef SYS_clock_gettime
+	NAME(clock_gettime),
+#endif
 #ifdef SYS_poll
 	NAME(poll),
 #endif
