@@ -120,3 +120,34 @@ figures() {
     crowd 9 'to = 7; port = 40000 + i % 2'
     [ "$(figures)" = "2 0" ]
 }
+
+# old_time_wait: ten ports in TIME_WAIT for 29 s, over loopback.
+old_time_wait() {
+    local i
+    for i in {0..9}; do
+        printf '%4d: 0100007F:%04X 0100007F:01BB 06 00000000:00000000 03:00000C1C 00000000     0        0 0 3 0\n' \
+            "$i" $((40000 + i))
+    done >>"$PROCFS/self/net/tcp"
+}
+
+@test "a kernel without tcp_tw_reuse uses nothing again, one without a delay after a second; what does not parse is said" {
+    local sysctls=$PROCFS/sys/net/ipv4 file
+    old_time_wait
+    [ "$(figures)" = "10 0" ]
+    echo 2 >"$sysctls/tcp_tw_reuse"
+    [ "$(figures)" = "10 0" ]
+    echo 1 >"$sysctls/tcp_timestamps"
+    [ "$(figures)" = "0 0" ]
+    # 60 s less the 31 s that are left.
+    echo 29000 >"$sysctls/tcp_tw_reuse_delay"
+    [ "$(figures)" = "10 0" ]
+    echo 28990 >"$sysctls/tcp_tw_reuse_delay"
+    [ "$(figures)" = "0 0" ]
+    for file in tcp_tw_reuse tcp_tw_reuse_delay tcp_timestamps; do
+        printf 'x\n' >"$sysctls/$file"
+        run "$PROGRAM" --print --path.procfs="$PROCFS"
+        assert_failure
+        assert_output "metrics-sidecar: read sys/net/ipv4/$file: not in the format the kernel writes"
+        rm "$sysctls/$file"
+    done
+}
