@@ -127,7 +127,7 @@ struct reader {
 	bool heading_seen;
 	bool ended;
 	size_t tail_len;
-	char tail[TABLE_ROW_MAX]; /* the endpoints of the last row so far */
+	char tail[TABLE_ROW_MAX]; /* the identity of the last row so far */
 };
 
 /*
@@ -151,12 +151,17 @@ is_last_piece(size_t n, size_t room)
 static bool
 is_tail_again(struct reader *reader, const char *buf, size_t len)
 {
-	struct slice tail = procnet_last_endpoints(buf, len);
-	bool again = reader->ended && tail.len > 0 && tail.len == reader->tail_len &&
-	             memcmp(tail.data, reader->tail, tail.len) == 0;
+	struct procnet_identity id = procnet_identify_last(buf, len);
+	char data[TABLE_ROW_MAX];
+	struct buf tail = buf_over(data, sizeof(data));
+	bool again;
 
-	reader->tail_len = tail.len < sizeof(reader->tail) ? tail.len : 0;
-	memcpy(reader->tail, tail.data, reader->tail_len);
+	buf_append(&tail, id.endpoints.data, id.endpoints.len);
+	buf_append(&tail, id.inode.data, id.inode.len);
+	again = reader->ended && tail.len > 0 && tail.len == reader->tail_len &&
+	        memcmp(data, reader->tail, tail.len) == 0;
+	reader->tail_len = tail.overflow ? 0 : tail.len;
+	memcpy(reader->tail, data, reader->tail_len);
 	return again;
 }
 

@@ -268,27 +268,54 @@ procnet_scan(
 	return line - buf;
 }
 
-struct slice
-procnet_last_endpoints(const char *buf, size_t len)
+/* The next word of the line, up to a space; empty at the end of the line. */
+static struct slice
+take_word(struct cursor *c)
 {
-	const struct slice none = { buf, 0 };
-	struct cursor line = { buf, buf + len - 1 };
-	struct in6_addr local, remote;
-	uint16_t local_port, remote_port;
-	const char *newline, *first;
+	struct slice word;
+
+	skip_spaces(c);
+	word = (struct slice){ c->at, 0 };
+	while (c->at < c->end && *c->at != ' ')
+		c->at++;
+	word.len = (size_t)(c->at - word.data);
+	return word;
+}
+
+/* The line that buf ends with, without its end; empty when buf ends otherwise. */
+static struct cursor
+find_last_line(const char *buf, size_t len)
+{
+	const char *newline;
 
 	if (len == 0 || buf[len - 1] != '\n')
-		return none;
+		return (struct cursor){ buf, buf };
 	newline = memrchr(buf, '\n', len - 1);
-	if (newline)
-		line.at = newline + 1;
+	return (struct cursor){ newline ? newline + 1 : buf, buf + len - 1 };
+}
+
+struct procnet_identity
+procnet_identify_last(const char *buf, size_t len)
+{
+	enum {
+		WORDS_TO_INODE = 7, /* state, queues, timer, retransmits, uid, timeout */
+	};
+	const struct procnet_identity none = { { buf, 0 }, { buf, 0 } };
+	struct cursor line = find_last_line(buf, len);
+	struct procnet_identity id;
+	struct in6_addr local, remote;
+	uint16_t local_port, remote_port;
+
 	if (!take_entry(&line))
 		return none;
-	first = line.at;
+	id.endpoints.data = line.at;
 	if (!take_endpoint(&line, &local, &local_port) ||
 		!take_endpoint(&line, &remote, &remote_port) || remote_port == 0)
 		return none;
-	return (struct slice){ first, (size_t)(line.at - first) };
+	id.endpoints.len = (size_t)(line.at - id.endpoints.data);
+	for (int i = 0; i < WORDS_TO_INODE; i++)
+		id.inode = take_word(&line);
+	return id.inode.len == 0 || slice_equals(id.inode, "0") ? none : id;
 }
 
 /* Decimal digits up to something else; the port they make. */
@@ -357,20 +384,6 @@ procnet_parse_reserved(struct usage_pool *pool, const char *buf, size_t len)
 		usage_pool_reserve(pool, first, last);
 	} while (take_char(&c, ','));
 	return take_char(&c, '\n') && c.at == c.end ? 0 : -EBADMSG;
-}
-
-/* The next word of the line, up to a space; empty at the end of the line. */
-static struct slice
-take_word(struct cursor *c)
-{
-	struct slice word;
-
-	skip_spaces(c);
-	word = (struct slice){ c->at, 0 };
-	while (c->at < c->end && *c->at != ' ')
-		c->at++;
-	word.len = (size_t)(c->at - word.data);
-	return word;
 }
 
 ssize_t

@@ -41,12 +41,19 @@ ssize_t procnet_parse_heading(const char *buf, size_t len);
 ssize_t procnet_scan(
 	struct usage *usage, enum usage_protocol protocol, const char *buf, size_t len);
 
+/* What tells a socket of a table from another one. */
+struct procnet_identity {
+	struct slice endpoints; /* addresses and ports */
+	struct slice inode;
+};
+
 /*
- * The addresses and ports of the last row of buf, which ends with it: what tells two
- * connections of a table apart. Empty when there is no such row, or when it has no peer:
- * SO_REUSEPORT gives many sockets one local address and port.
+ * The identity of the socket in the last row of buf, which ends with that row. Its slices
+ * point into buf. They are empty when there is no such row, when it has no peer, since
+ * SO_REUSEPORT gives many sockets one local address and port, and when it has no inode,
+ * as in TIME_WAIT: two devices may have sockets of the same addresses and ports.
  */
-struct slice procnet_last_endpoints(const char *buf, size_t len);
+struct procnet_identity procnet_identify_last(const char *buf, size_t len);
 
 /*
  * Read ip_local_port_range: two port numbers, 1 to 65535, the first not above the last.

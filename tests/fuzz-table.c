@@ -558,17 +558,22 @@ skip_heading(const char *buf, size_t len)
 	return (size_t)heading;
 }
 
-/* Of any bytes: a part of the last line, or nothing. */
+/* Of any bytes: two parts of the last line, one behind the other, or nothing. */
 static void
-check_last_endpoints(const char *buf, size_t len)
+check_identity(const char *buf, size_t len)
 {
-	struct slice last = procnet_last_endpoints(buf, len);
+	struct procnet_identity id = procnet_identify_last(buf, len);
+	const char *end = id.inode.data + id.inode.len;
 
-	if (last.len == 0)
+	assert((id.endpoints.len == 0) == (id.inode.len == 0));
+	if (id.inode.len == 0)
 		return;
-	assert(last.data > buf && last.data + last.len <= buf + len);
-	assert(buf[len - 1] == '\n' && count_newlines(last.data, last.len) == 0);
-	assert(count_newlines(last.data, (size_t)(buf + len - last.data)) == 1);
+	assert(id.endpoints.data > buf && end < buf + len);
+	assert(id.endpoints.data + id.endpoints.len < id.inode.data);
+	assert(buf[len - 1] == '\n');
+	assert(count_newlines(id.endpoints.data, (size_t)(end - id.endpoints.data)) == 0);
+	assert(count_newlines(end, (size_t)(buf + len - end)) == 1);
+	assert(!memchr(id.inode.data, ' ', id.inode.len));
 }
 
 /* A row that still parses is one to the model too, all of it. */
@@ -577,7 +582,7 @@ check_damaged_row(struct usage *usage, char *row, size_t len)
 {
 	ssize_t consumed = procnet_scan(usage, USAGE_TCP, row, len);
 
-	check_last_endpoints(row, len);
+	check_identity(row, len);
 	if (consumed < 0) {
 		assert(consumed == -EBADMSG);
 		return;
@@ -624,7 +629,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *buf = (const char *)data;
 	size_t heading = skip_heading(buf, size), len = size - heading;
 
-	check_last_endpoints(buf, size);
+	check_identity(buf, size);
 	buf += heading;
 	for (int i = 0; i < USAGE_PROTOCOLS; i++) {
 		enum usage_protocol protocol = (enum usage_protocol)i;

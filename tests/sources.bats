@@ -325,6 +325,13 @@ as_procfs() {
     text=$(as_procfs "$procfs")
     expect_value "$text" 126 port_used
     expect_value "$text" 126 port_scan_sockets
+    # Another socket of the same addresses and ports, as on another device, is another one by its inode.
+    head -c 16384 "$procfs/self/net/tcp" >"$BATS_TEST_TMPDIR/first"
+    { cat "$BATS_TEST_TMPDIR/first" && padded_rows 40126 40126 | sed 's/ 0 40126 1 / 0 90126 1 /'; } >"$procfs/self/net/tcp"
+    text=$(as_procfs "$procfs")
+    expect_value "$text" 126 port_used
+    expect_value "$text" 127 port_scan_sockets
+    { cat "$BATS_TEST_TMPDIR/first" && padded_rows 40124 40126; } >"$procfs/self/net/tcp"
     # With another row behind it, it is not the same again, and that row counts.
     padded_rows 40127 40127 >>"$procfs/self/net/tcp"
     expect_value "$(as_procfs "$procfs")" 127 port_used
