@@ -27,6 +27,18 @@ enum {
 	 * KiB. This is more.
 	 */
 	RESERVED_LIST = 256 * 1024,
+	/*
+	 * Rows of a slice of a dump: of the widest, of some 140 bytes, a message of the
+	 * kernel has 230. With four for each chain, hardly one has the sixteen at which
+	 * the kernel lets go of it.
+	 */
+	SLICE_ROWS = 192,
+	SLICE_CHAIN_ROWS = 4,
+	/*
+	 * Each slice is a walk over all sockets: of so many rows they take ten times as
+	 * long as one dump.
+	 */
+	SLICED_ROWS_MAX = 8 * 1024,
 };
 
 const char *const ports_source_names[PORTS_SOURCE_NAMES] = {
@@ -43,6 +55,8 @@ static const char *const file_names[PORTS_FILES] = {
 	[PORTS_FILE_TW_REUSE] = "sys/net/ipv4/tcp_tw_reuse",
 	[PORTS_FILE_TW_REUSE_DELAY] = "sys/net/ipv4/tcp_tw_reuse_delay",
 	[PORTS_FILE_TIMESTAMPS] = "sys/net/ipv4/tcp_timestamps",
+	[PORTS_FILE_TCP_CHAINS] = "sys/net/ipv4/tcp_ehash_entries",
+	[PORTS_FILE_UDP_CHAINS] = "sys/net/ipv4/udp_hash_entries",
 	[PORTS_FILE_VERSION] = "version",
 	[PORTS_FILE_SOCKSTAT6] = "self/net/sockstat6",
 	[PORTS_FILE_TCP] = "self/net/tcp",
@@ -281,17 +295,89 @@ is_consistent(int r, const struct usage *usage)
 	return r != -EAGAIN && r != -ENOBUFS && (r < 0 || !usage->blocked_late);
 }
 
+/*
+ * How many chains the kernel's table of such sockets has, which is a number below 0 where
+ * the table is not the namespace's own; 0 where the kernel does not say.
+ */
+static uint64_t
+read_chains(const struct ports *ports, enum usage_protocol protocol)
+{
+	char buf[SMALL_FILE];
+	ssize_t n = read_small(ports,
+		protocol == USAGE_TCP ? PORTS_FILE_TCP_CHAINS : PORTS_FILE_UDP_CHAINS,
+		buf, sizeof(buf));
+	size_t sign = n > 0 && buf[0] == '-';
+	uint64_t chains;
+
+	if (n < 2 || util_parse_number((struct slice){ buf + sign, (size_t)n - sign - 1 },
+			     1, UINT32_MAX, &chains) < 0)
+		return 0;
+	return chains;
+}
+
+static uint64_t
+count_rows(const struct usage *usage, enum usage_protocol protocol)
+{
+	uint64_t rows = 0;
+
+	for (int state = 0; state < USAGE_STATES; state++)
+		rows += usage->sockets[protocol][state];
+	return rows;
+}
+
+/*
+ * Whether a dump that has this many rows may have missed some, since chains have more
+ * than one socket each, and how many of its ports go into a slice that does not.
+ */
+static bool
+plan_slices(const struct ports *ports, const struct usage *usage,
+	enum usage_protocol protocol, uint32_t *ret_ports)
+{
+	uint64_t rows = count_rows(usage, protocol), chains, slice_rows;
+
+	*ret_ports = 0;
+	if (rows <= SLICE_ROWS || rows > SLICED_ROWS_MAX)
+		return false;
+	chains = read_chains(ports, protocol);
+	if (chains == 0 || rows <= chains)
+		return false;
+	slice_rows = chains * SLICE_CHAIN_ROWS < SLICE_ROWS ? chains * SLICE_CHAIN_ROWS
+	                                                    : SLICE_ROWS;
+	*ret_ports = (uint32_t)(slice_rows * usage_sum(usage).used_by[protocol] / rows);
+	*ret_ports += *ret_ports == 0;
+	return true;
+}
+
+/* Collect again, in slices, where that is needed to miss nothing. */
+static int
+complete(const struct ports *ports, const struct sockdiag *door, struct usage *usage)
+{
+	static struct sockdiag_slices slices;
+	bool wanted = false;
+
+	for (int i = 0; i < USAGE_PROTOCOLS; i++)
+		wanted |= plan_slices(
+			ports, usage, (enum usage_protocol)i, &slices.ports[i]);
+	if (!wanted)
+		return 0;
+	memcpy(slices.held, usage->held, sizeof(slices.held));
+	usage_restart(usage);
+	return sockdiag_collect(door, usage, &slices, ports->deadline_ms);
+}
+
 static int
 scan_by_sock_diag(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
-	int r = sockdiag_collect(&ports->sock_diag[0], usage, ports->deadline_ms);
+	const struct sockdiag *door = ports->sock_diag;
+	int r = sockdiag_collect(door, usage, NULL, ports->deadline_ms);
 
 	*ret_object = "sock_diag";
 	for (int i = 1; i < PORTS_SOCK_DIAG_TRIES && !is_consistent(r, usage); i++) {
 		usage_restart(usage);
-		r = sockdiag_collect(&ports->sock_diag[i], usage, ports->deadline_ms);
+		door = &ports->sock_diag[i];
+		r = sockdiag_collect(door, usage, NULL, ports->deadline_ms);
 	}
-	return r;
+	return r < 0 ? r : complete(ports, door, usage);
 }
 
 /* Returns 0 or -errno, and in report->source who answered. */
@@ -476,7 +562,7 @@ ports_open(struct ports *ret_ports, const char *procfs, enum ports_source source
 	open_nothing(ret_ports);
 	make_seed(ret_ports->seed);
 	open_files(ret_ports, procfs, PORTS_FILE_RANGE,
-		source == PORTS_SOURCE_SOCK_DIAG ? PORTS_FILE_TIMESTAMPS
+		source == PORTS_SOURCE_SOCK_DIAG ? PORTS_FILE_UDP_CHAINS
 						 : PORTS_FILE_UDP6);
 	if (source == PORTS_SOURCE_PROCFS)
 		return;

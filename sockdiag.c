@@ -19,6 +19,8 @@ enum {
 	STATE_NEW_SYN_RECV = 12,
 	STATE_BOUND_INACTIVE = 13,
 	STATES_ALL = (1 << (STATE_NEW_SYN_RECV + 1)) - 2, /* there is no state 0 */
+	/* In tables of their own, large ones for the few that are in these states. */
+	STATES_APART = 1 << USAGE_LISTEN | 1 << STATE_BOUND_INACTIVE,
 };
 
 /*
@@ -87,6 +89,12 @@ make_filter(uint16_t first, uint16_t last, enum sockdiag_rows rows)
 	};
 }
 
+static enum usage_protocol
+protocol_of(enum sockdiag_rows rows)
+{
+	return rows == SOCKDIAG_UDP ? USAGE_UDP : USAGE_TCP;
+}
+
 static struct nlmsghdr
 make_header(const struct dump *dump, uint32_t sequence, size_t len)
 {
@@ -120,12 +128,9 @@ send_request(int fd, const void *request, size_t len)
 }
 
 static int
-request_dump(int fd, const struct usage *usage, const struct dump *dump, uint32_t states,
-	uint32_t sequence)
+request_dump(int fd, const struct dump *dump, uint32_t states, uint32_t sequence,
+	struct filter filter)
 {
-	struct filter filter =
-		make_filter(usage->pool.range_first, usage->pool.range_last, dump->rows);
-
 	if (dump->type == TCPDIAG_GETSOCK) {
 		struct legacy_request request = {
 			.header = make_header(dump, sequence, sizeof(request)),
@@ -197,7 +202,7 @@ read_age(const struct inet_diag_msg *message)
 static bool
 read_row(enum sockdiag_rows rows, const char *buf, size_t len, struct usage_row *ret_row)
 {
-	enum usage_protocol protocol = rows == SOCKDIAG_UDP ? USAGE_UDP : USAGE_TCP;
+	enum usage_protocol protocol = protocol_of(rows);
 	struct inet_diag_msg message;
 	struct destination *to = &ret_row->destination;
 
@@ -303,23 +308,78 @@ receive_part(int fd, char *buf, size_t size)
 	return sender.nl_pid == 0 && (size_t)n <= size ? n : -EAGAIN;
 }
 
+/* What the dumps of one collection have in common. */
+struct collection {
+	int fd;
+	uint32_t states;
+	uint32_t sequence; /* of the last request */
+	int64_t deadline_ms;
+	struct usage *usage;
+};
+
+/* Ask for the ports first..last, both included, and count what comes. */
 static int
-collect_dump(int fd, struct usage *usage, const struct dump *dump, uint32_t states,
-	uint32_t sequence, int64_t deadline_ms)
+collect_range(struct collection *c, const struct dump *dump, uint32_t states,
+	uint32_t first, uint32_t last)
 {
 	static char buf[SOCKDIAG_RECEIVE_MAX];
-	int r = request_dump(fd, usage, dump, states, sequence);
+	int r = request_dump(c->fd, dump, states, ++c->sequence,
+		make_filter((uint16_t)first, (uint16_t)last, dump->rows));
 	ssize_t n;
 
 	while (r == 0) {
-		if (util_now_ms() >= deadline_ms)
+		if (util_now_ms() >= c->deadline_ms)
 			return -ETIMEDOUT;
-		n = receive_part(fd, buf, sizeof(buf));
+		n = receive_part(c->fd, buf, sizeof(buf));
 		if (n <= 0)
 			return n < 0 ? (int)n : -EBADMSG;
-		r = sockdiag_scan(usage, dump->rows, sequence, buf, (size_t)n);
+		r = sockdiag_scan(c->usage, dump->rows, c->sequence, buf, (size_t)n);
 	}
 	return r < 0 ? r : 0;
+}
+
+/* The last port of the slice that begins at first; last is that of the range. */
+static uint32_t
+find_slice_end(const struct sockdiag_slices *slices, enum usage_protocol protocol,
+	uint32_t first, uint32_t last)
+{
+	uint32_t left = slices->ports[protocol];
+
+	for (uint32_t port = first; port < last; port++) {
+		if (!(slices->held[protocol].words[port / 64] >> (port % 64) & 1))
+			continue;
+		if (--left == 0)
+			return port;
+	}
+	return last;
+}
+
+static int
+collect_slices(struct collection *c, const struct dump *dump,
+	const struct sockdiag_slices *slices)
+{
+	const enum usage_protocol protocol = protocol_of(dump->rows);
+	const uint32_t range_last = c->usage->pool.range_last;
+	uint32_t apart = protocol == USAGE_TCP ? c->states & STATES_APART : 0;
+	uint32_t first = c->usage->pool.range_first, last;
+	int r = apart ? collect_range(c, dump, apart, first, range_last) : 0;
+
+	for (; r == 0 && first <= range_last; first = last + 1) {
+		last = find_slice_end(slices, protocol, first, range_last);
+		r = collect_range(c, dump, c->states & ~apart, first, last);
+	}
+	return r;
+}
+
+static int
+collect_dump(struct collection *c, const struct dump *dump,
+	const struct sockdiag_slices *slices)
+{
+	const struct usage_pool *pool = &c->usage->pool;
+
+	if (slices && slices->ports[protocol_of(dump->rows)] > 0)
+		return collect_slices(c, dump, slices);
+	return collect_range(c, dump, c->states, pool->range_first, pool->range_last);
 }
 
 bool
@@ -360,15 +420,21 @@ sockdiag_close(const struct sockdiag *door)
 }
 
 int
-sockdiag_collect(const struct sockdiag *door, struct usage *usage, int64_t deadline_ms)
+sockdiag_collect(const struct sockdiag *door, struct usage *usage,
+	const struct sockdiag_slices *slices, int64_t deadline_ms)
 {
-	uint32_t states = STATES_ALL;
+	struct collection c = {
+		.fd = door->fd,
+		.states = STATES_ALL,
+		.deadline_ms = deadline_ms,
+		.usage = usage,
+	};
 	int r = door->fd < 0 ? door->fd : 0;
 
 	if (door->shows_bound_inactive)
-		states |= 1U << STATE_BOUND_INACTIVE;
-	for (uint32_t i = 0; r == 0 && i < sizeof(dumps) / sizeof(dumps[0]); i++)
-		r = collect_dump(door->fd, usage, &dumps[i], states, i + 1, deadline_ms);
+		c.states |= 1U << STATE_BOUND_INACTIVE;
+	for (size_t i = 0; r == 0 && i < sizeof(dumps) / sizeof(dumps[0]); i++)
+		r = collect_dump(&c, &dumps[i], slices);
 	usage->shows_bound_inactive = door->shows_bound_inactive;
 	return r;
 }

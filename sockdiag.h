@@ -4,6 +4,12 @@
  * over NETLINK_SOCK_DIAG, of which the kernel leaves out what lies outside the local port
  * range.
  *
+ * A dump is no snapshot, and the kernel does not say when one went wrong: it resumes at
+ * "entry number so-and-so of this chain" of a hash table, after sixteen sockets of one
+ * chain and after each message, and passes over a socket for each that has left the chain
+ * meanwhile. Where chains are short, that does not happen in practice. Where they are
+ * long, the range is asked for in slices of which each comes in one go.
+ *
  * No privilege is needed. gVisor has no such netlink family, SELinux may deny it, and the
  * kernel may lack the modules tcp_diag or udp_diag.
  *
@@ -44,6 +50,12 @@ struct sockdiag {
 	bool shows_bound_inactive; /* this kernel does */
 };
 
+/* How to ask for the sockets of a range that an earlier collection has seen. */
+struct sockdiag_slices {
+	struct usage_bitmap held[USAGE_PROTOCOLS]; /* the ports that it found in use */
+	uint32_t ports[USAGE_PROTOCOLS]; /* of those in a slice; 0: all in one */
+};
+
 /* Open a socket, close-on-exec, for one collection. Look at ret->fd for an error. */
 struct sockdiag sockdiag_open(void);
 
@@ -53,7 +65,7 @@ void sockdiag_close(const struct sockdiag *door);
 /*
  * Count every socket into usage; the pool is what usage was reset to. Waits for nothing:
  * the kernel makes each part of a dump when it is asked for it. Looks at the deadline, by
- * util_now_ms(), before each part.
+ * util_now_ms(), before each part. slices is NULL for dumps of the whole range.
  *
  * Returns 0; the dumps are complete, and usage->shows_bound_inactive is set where this
  * kernel shows such sockets. Returns -EAGAIN or -ENOBUFS when they are not, because the
@@ -63,8 +75,8 @@ void sockdiag_close(const struct sockdiag *door);
  * kernel answered (-ENOENT: a module is missing), or -EBADMSG when the answer does not
  * parse. usage is unusable after an error, until usage_restart().
  */
-int
-sockdiag_collect(const struct sockdiag *door, struct usage *usage, int64_t deadline_ms);
+int sockdiag_collect(const struct sockdiag *door, struct usage *usage,
+	const struct sockdiag_slices *slices, int64_t deadline_ms);
 
 /*
  * Count the sockets in what one recv(2) brought of the dump with this sequence number. No

@@ -264,11 +264,85 @@ limit_cpu() {
     limit_cpu 1000
     ns_sysctl ip_local_port_range "20000 59999"
     ns_sysctl tcp_tw_reuse 0
-    hold "listen 0.0.0.0 5000" "20000 x time-wait 127.0.0.1 5000" "20000 x time-wait 127.0.0.2 5000"
+    hold "listen 0.0.0.0 5000" "12000 x time-wait 127.0.0.1 5000" "12000 x time-wait 127.0.0.2 5000"
     scan_late self/net/tcp "$LIMITED" "$PROGRAM" --timeout=2 --source=procfs
     kill "$SERVER_PID"
     wait_until 5 is_gone "$SERVER_PID"
     scan_late sock_diag "$LIMITED" "$PROGRAM" --timeout=2 --source=sock_diag
+}
+
+# --- a dump is no snapshot
+
+# ns_create_with NAME VALUE: a namespace whose child gets a table of its own of so many chains.
+ns_create_with() {
+    require_root "net.ipv4.$1"
+    [ -e "/proc/sys/net/ipv4/$1" ] || skip "no net.ipv4.$1"
+    unshare -n -- sh -c 'echo "$2" >"/proc/sys/net/ipv4/$1" && exec unshare -n -- sleep infinity' sh "$1" "$2" 3>&- &
+    NS_PID=$!
+    STARTED+=("$NS_PID")
+    NS_ENTER=(nsenter -n -t "$NS_PID")
+    wait_until 5 ns_is_ready
+    ns ip link set lo up
+}
+
+# churn KIND: sockets of TCP or UDP outside the pool, which come and go in the chains of those that stay.
+churn() {
+    start churn ns python3 -c '
+import random, select, socket, struct, sys
+
+abort = struct.pack("ii", 1, 0)
+listener = socket.create_server(("127.0.0.1", 6000), backlog=4096)
+live = []
+while True:
+    try:
+        if sys.argv[1] == "udp":
+            ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+            ends[0].bind(("127.0.0.1", random.randrange(20000, 39999)))
+        else:
+            ends = [socket.socket()]
+            ends[0].bind(("127.0.0.1", random.randrange(20000, 39999)))
+            ends[0].connect(("127.0.0.1", 6000))
+            ends.append(listener.accept()[0])
+            for end in ends:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, abort)
+    except OSError:
+        continue
+    live.append(ends)
+    if len(live) > 300:
+        for end in live.pop(random.randrange(300)):
+            end.close()
+' "$1"
+}
+
+# expect_none_missed COUNT KIND: of so many scans each counts the sockets that stay, whose ports are all there are.
+expect_none_missed() {
+    local i used rows missed=0
+    used=$(metric "$(ns "$PROGRAM" --print --source=sock_diag)" port_used)
+    churn "$2"
+    for i in $(seq "$1"); do
+        rows=$(metric "$(ns "$PROGRAM" --print --source=sock_diag)" port_used)
+        [ "$rows" = "$used" ] || missed=$((missed + 1))
+    done
+    echo "# $2: of $1 scans of $used ports $missed missed some" >&3
+    [ "$missed" -eq 0 ]
+}
+
+@test "sock_diag misses no socket of TCP that stays while others come and go, however long the chains" {
+    ns_create_with tcp_child_ehash_entries 16
+    [ "$(ns cat /proc/sys/net/ipv4/tcp_ehash_entries)" = 16 ]
+    ns_sysctl ip_local_port_range "40000 49999"
+    hold "listen 127.0.0.1 5000" "1621 x connect 127.0.0.1 5000" "30 x listen 127.0.0.1 0" "40 x bind-udp 127.0.0.1 0"
+    compare_sources "$PROGRAM"
+    expect_agreement
+    expect_none_missed 100 tcp
+}
+
+@test "sock_diag misses no socket of UDP that stays while others come and go, however long the chains" {
+    ns_create_with udp_child_hash_entries 128
+    [ "$(ns cat /proc/sys/net/ipv4/udp_hash_entries)" = 128 ]
+    ns_sysctl ip_local_port_range "40000 49999"
+    hold "1621 x bind-udp 127.0.0.1 0"
+    expect_none_missed 200 udp
 }
 
 # --- what is no procfs of Linux
