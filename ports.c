@@ -41,6 +41,9 @@ enum {
 	SLICED_ROWS_MAX = 8 * 1024,
 };
 
+/* Of one file at a time. */
+static char read_data[RESERVED_LIST];
+
 const char *const ports_source_names[PORTS_SOURCE_NAMES] = {
 	[PORTS_SOURCE_AUTO] = "auto",
 	[PORTS_SOURCE_SOCK_DIAG] = "sock_diag",
@@ -193,9 +196,9 @@ consume_piece(struct reader *reader, const struct table *table, struct usage *us
 static int
 scan_open_table(const struct ports *ports, const struct table *table, struct usage *usage)
 {
-	static char buf[TABLE_CHUNK];
+	char *const buf = read_data;
 	struct reader reader = { 0 };
-	size_t len = 0, room = sizeof(buf);
+	size_t len = 0, room = TABLE_CHUNK;
 	ssize_t n = 0, used;
 	int fd = ports->files[table->file];
 
@@ -210,7 +213,7 @@ scan_open_table(const struct ports *ports, const struct table *table, struct usa
 			return -ETIMEDOUT;
 		len -= (size_t)used;
 		memmove(buf, buf + used, len);
-		room = sizeof(buf) - len;
+		room = TABLE_CHUNK - len;
 		if (room == 0)
 			return -EBADMSG; /* one line fills the buffer */
 	}
@@ -405,7 +408,7 @@ scan(const struct ports *ports, struct usage *usage, struct ports_report *report
 static int
 read_pool(const struct ports *ports, struct usage_pool *pool, const char **ret_object)
 {
-	static char buf[RESERVED_LIST];
+	char *const buf = read_data;
 	uint16_t first, last;
 	ssize_t n;
 	int r;
@@ -423,7 +426,7 @@ read_pool(const struct ports *ports, struct usage_pool *pool, const char **ret_o
 	/* The kernel clears as many bytes as are asked for (proc_sys_call_handler). */
 	n = read_small(ports, PORTS_FILE_RESERVED, buf, SMALL_FILE);
 	if (n == -EMSGSIZE)
-		n = read_small(ports, PORTS_FILE_RESERVED, buf, sizeof(buf));
+		n = read_small(ports, PORTS_FILE_RESERVED, buf, RESERVED_LIST);
 	if (n < 0)
 		return (int)n;
 	return procnet_parse_reserved(pool, buf, (size_t)n);
