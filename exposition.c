@@ -221,7 +221,7 @@ emit_socket_count(struct buf *b, const char *name, const struct exposition_scrap
 
 /*
  * gVisor lists what a process has open: every listening socket, and others in these
- * states but for connections that nobody has accepted yet. Sockets in the other states
+ * states but for connections that are not accepted yet. Sockets in the other states
  * have no process any more, some or all of them; those of UDP and IPv6 have no table.
  */
 static bool

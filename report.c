@@ -326,17 +326,13 @@ write_legend(struct buf *b, const struct report_style *style, enum fill fill,
 }
 
 static void
-write_pool(struct buf *b, const struct exposition_scrape *scrape,
+write_pool_figures(struct buf *b, const struct ports_report *report,
 	const struct report_style *style)
 {
-	const struct ports_report *report = scrape->report;
 	const struct usage_totals *totals = &report->totals;
-	const struct view_parts parts = view_divide(totals);
-	unsigned room = style->width;
 	char data[TEXT_MAX];
 	struct buf text = buf_over(data, sizeof(data));
 
-	write_heading(b, style, "The pool");
 	buf_printf(&text, "%s", report->is_lower_bound ? "at least " : "");
 	view_write_count(&text, totals->used);
 	buf_printf(&text, " of ");
@@ -351,6 +347,19 @@ write_pool(struct buf *b, const struct exposition_scrape *scrape,
 	view_write_count(&text, report->reserved);
 	buf_printf(&text, " reserved");
 	write_paragraph(b, style, &text);
+}
+
+static void
+write_pool(struct buf *b, const struct exposition_scrape *scrape,
+	const struct report_style *style)
+{
+	const struct ports_report *report = scrape->report;
+	const struct usage_totals *totals = &report->totals;
+	const struct view_parts parts = view_divide(totals);
+	unsigned room = style->width;
+
+	write_heading(b, style, "The pool");
+	write_pool_figures(b, report, style);
 	room = write_fills(b, style, BLOCKED,
 		columns_for(parts.blocked, totals->total, style->width), room);
 	room = write_fills(b, style, CONNECTED,
