@@ -39,9 +39,9 @@ fill_in() {
         -e "s/\\\$__rate_interval/$3/g; s/\\\$__range/$4/g"
 }
 
-# expression TITLE: that of the only query of a panel, on one line.
+# expression TITLE: that of the first query of a panel, on one line.
 expression() {
-    ask "panels | select(.title == \"$1\") | .targets[].expr | gsub(\"\\n\"; \" \")"
+    ask "panels | select(.title == \"$1\") | .targets[0].expr | gsub(\"\\n\"; \" \")"
 }
 
 # start_prometheus ARGUMENT...: with $BATS_TEST_TMPDIR/prometheus.yml and the storage $BATS_TEST_TMPDIR/data.
@@ -142,7 +142,7 @@ labels_of() {
     local sockets
     mapfile -t sockets < <(
         echo "listen 127.0.0.1 5000"
-        lines 40100 40109 "connect 127.0.0.1 5000 127.0.0.1 PORT"
+        lines 40100 40109 "connect 127.0.0.1 5000 127.0.0.1 ~PORT"
     )
     hold "${sockets[@]}"
     # Pods of a namespace; and hosts, whose targets have none.
@@ -209,7 +209,7 @@ make_many_pods() {
                 name = substr(sample[i], 1, index(sample[i], "{") - 1)
                 line = sample[i]
                 sub(/pod_name="test-pod"/, labels, line)
-                if (name ~ /^port_(destination_used(_max)?|used|time_wait|blocked|scan_sockets|scan_duration_seconds)$/)
+                if (name ~ /^port_(destination_used(_max)?|used|time_wait(_reusable)?|blocked|scan_sockets|scan_duration_seconds)$/)
                     sub(/ [^ ]*$/, " " used, line)
                 else if (name == "port_total")
                     sub(/ [^ ]*$/, " " total, line)
