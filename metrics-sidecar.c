@@ -278,6 +278,8 @@ exchange(const struct options *options, const struct job *job,
 		job->in, head, sizeof(head), head_until_ms, http_head_is_ready);
 	int r;
 
+	if (len == 0 && job->supervised)
+		len = -ECONNRESET; /* the supervisor has seen its head */
 	if (len == 0)
 		return EXIT_SUCCESS; /* a probe of the port */
 	if (len < 0 && len != -ETIMEDOUT) {

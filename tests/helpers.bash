@@ -187,6 +187,11 @@ serves() {
     [ "$(scrape_status)" = 200 ]
 }
 
+# figures_age: how old the figures of a scrape can be, in seconds: a scan serves for nine times its processor time.
+figures_age() {
+    scrape | awk '/^port_scan_duration_seconds\{/ { print 9 * $2 + 0.001 }'
+}
+
 # metric EXPOSITION NAME [LABELS]: the value of a sample; LABELS as they stand behind pod_name.
 metric() {
     local prefix="$2{pod_name=\"test-pod\"${3:+,$3}} "

@@ -12,11 +12,6 @@ teardown() {
     stop_all
 }
 
-# figures_age: how old the figures of a scrape can be, in seconds: a scan serves for nine times its processor time.
-figures_age() {
-    scrape | awk '/^port_scan_duration_seconds\{/ { print 9 * $2 + 0.001 }'
-}
-
 @test "a scrape never misses a socket that is older than figures can be" {
     start_server
     local i age

@@ -150,7 +150,10 @@ request_has_come() {
         ns nsenter -m -t "$SERVER_PID" -- "$@"
     }
     # Where the server looks; the tools of this test are started outside of it.
+    local age
+    age=$(figures_age)
     in_its_mounts mount -t tmpfs none /proc
+    sleep "$age"
     run scrape -w '%{http_code}'
     assert_output --partial "read sys/net/ipv4/ip_local_port_range: No such file or directory"
     assert_output --partial "500"

@@ -219,9 +219,9 @@ assert_right_figures() {
 make_sockets() {
     local first=$1
     ns_sysctl ip_local_port_range "$first $((first + 99))"
-    hold "listen 127.0.0.1 5000" "connect 127.0.0.1 5000 127.0.0.1 $first" \
-        "connect 127.0.0.1 5000 127.0.0.1 $((first + 1))" \
-        "connect ::ffff:127.0.0.1 5000 ::ffff:127.0.0.1 $((first + 3))" \
+    hold "listen 127.0.0.1 5000" "connect 127.0.0.1 5000 127.0.0.1 ~$first" \
+        "connect 127.0.0.1 5000 127.0.0.1 ~$((first + 1))" \
+        "connect ::ffff:127.0.0.1 5000 ::ffff:127.0.0.1 ~$((first + 3))" \
         "time-wait 127.0.0.1 5000 127.0.0.1 $((first + 4))" "bind-udp 127.0.0.1 $first" \
         "listen 127.0.0.1 $((first + 2))"
 }
