@@ -24,8 +24,8 @@
 
 enum {
 	/*
-	 * At most 46 samples and DESTINATIONS_TOP_MAX more with a name of at most 253
-	 * bytes, each of which U+FFFD can make three: 46 * (759 + 160) and 100 *
+	 * At most 47 samples and DESTINATIONS_TOP_MAX more with a name of at most 253
+	 * bytes, each of which U+FFFD can make three: 47 * (759 + 160) and 100 *
 	 * (759 + 171) are 133 KiB.
 	 */
 	ANSWER_CONTENT_MAX = 144 * 1024,

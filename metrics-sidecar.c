@@ -85,6 +85,19 @@ find_scan_deadline(const struct meter *meter)
 	return meter->deadline_ms - (half_ms < ANSWER_MS ? half_ms : ANSWER_MS);
 }
 
+/*
+ * Whether a scan may begin. One that has next to no time would fail, and its error would
+ * be the answer to others that have all of theirs.
+ */
+static bool
+has_time_to_scan(const struct meter *meter)
+{
+	int64_t quarter_ms = (meter->deadline_ms - meter->began_ms) / 4;
+
+	return find_scan_deadline(meter) - util_now_ms() >=
+	       (quarter_ms < ANSWER_MS ? quarter_ms : ANSWER_MS);
+}
+
 static void
 open_meter(struct meter *meter)
 {
@@ -95,35 +108,43 @@ open_meter(struct meter *meter)
 /*
  * The namespace of a process lives as long as the process does, whatever becomes of its
  * name: what was deleted, or is another one now, must not be measured for what has the
- * name. Returns NULL or what has become of the file.
+ * name. Returns NULL, or what is wrong; whether the namespace is lost is in *ret_lost.
  */
 static const char *
-find_netns_error(const char *file)
+find_netns_error(const char *file, bool *ret_lost)
 {
 	struct stat ours, named;
 
+	*ret_lost = false;
 	if (!file)
 		return NULL;
-	if (stat(file, &named) < 0)
-		return errno == ENOENT ? "deleted" : strerror(errno);
 	if (stat("/proc/self/ns/net", &ours) < 0)
-		return strerror(errno);
+		return "/proc/self/ns/net cannot be read";
+	if (stat(file, &named) < 0) {
+		*ret_lost = errno == ENOENT;
+		return *ret_lost ? "deleted" : strerror(errno);
+	}
 	/* While we hold ours, no other one has its inode number. */
 	if (named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
 		return NULL;
+	*ret_lost = true;
 	return "replaced by another one of that name";
 }
 
-/* End soon, so that the namespace is not kept alive, and whoever is started next enters
- * the new one. */
+/*
+ * End soon, so that the namespace is not kept alive, and the next process enters the new
+ * one. What is wrong for another reason may pass.
+ */
 static bool
 has_lost_netns(const void *context)
 {
-	const char *file = context, *error = find_netns_error(file);
+	const char *file = context;
+	bool lost;
+	const char *error = find_netns_error(file, &lost);
 
-	if (error)
+	if (lost)
 		log_message("measure network namespace %s: %s: ending", file, error);
-	return error != NULL;
+	return lost;
 }
 
 /* As answer_facts has it. */
@@ -157,6 +178,8 @@ measure_shared(struct meter *meter, struct share *share, int64_t ready_ms)
 {
 	int r = share_take(share, ready_ms, &meter->figures);
 
+	if (r == 0 && !has_time_to_scan(meter))
+		r = -EINTR;
 	if (r == -EINTR) {
 		meter->figures.error = r;
 		meter->figures.object = "shared figures";
@@ -301,6 +324,7 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 {
 	static struct exposition_outcome outcomes[SUPERVISOR_OUTCOMES];
 	enum listen_netns netns = listen_compare_netns(job->in);
+	bool lost; /* the supervisor looks by itself */
 
 	*facts = (struct answer_facts){
 		.measure = measure,
@@ -310,7 +334,7 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 		.is_one_shot = job->in >= 0 && !job->supervised,
 		.netns = netns_names[netns],
 		.netns_file = options->netns_file,
-		.netns_error = find_netns_error(options->netns_file),
+		.netns_error = find_netns_error(options->netns_file, &lost),
 		.names_destinations = options->top_destinations > 0,
 		.needs_token = options->token_file != NULL,
 		.outcomes = outcomes,
@@ -399,6 +423,7 @@ print_metrics(const struct options *options)
 	fill_facts(options, &job, &meter, &facts);
 	if (answer_write_metrics(&content, &facts) < 0)
 		return EXIT_FAILURE;
+	exchange_move_deadline(INT64_MAX);
 	r = write_output(options, content.data, content.len);
 	if (r < 0)
 		log_message("write metrics: %s", strerror(-r));
@@ -453,7 +478,8 @@ write_report(const struct options *options, struct watch *watch)
 		style.time = watch->time;
 	}
 	r = answer_write_report(&content, &facts, &style);
-	ports_close(&meter.ports);
+	if (meter.opened)
+		ports_close(&meter.ports);
 	/* A terminal may be stopped for as long as somebody wants. */
 	exchange_move_deadline(INT64_MAX);
 	if (r < 0)

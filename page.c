@@ -184,7 +184,10 @@ write_nearest(struct buf *b, const struct exposition_scrape *scrape)
 	write_count_and_share(b, totals->destination_used_max, totals->total);
 	/* Not "a new connect() to it cannot use so many": what a program has bound to
 	 * port 0 and connected elsewhere cannot be told from what connect() chose. */
-	buf_printf(b, "</b> are blocked or lead to it: ");
+	buf_printf(b, "</b> %s: ",
+		totals->left_out
+			? "are blocked, lead to it, or are left out of an odd range"
+			: "are blocked or lead to it");
 	view_write_nearest(b, scrape);
 	buf_printf(b, "</p>\n");
 	begin_bar(b, "Share of the pool; the mark is at a half");

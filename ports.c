@@ -283,7 +283,11 @@ scan_by_procfs(const struct ports *ports, struct usage *usage,
 {
 	int r;
 
-	report->source = is_gvisor(ports) ? PORTS_SOURCE_GVISOR : PORTS_SOURCE_PROCFS;
+	report->source = PORTS_SOURCE_PROCFS;
+	if (is_gvisor(ports)) {
+		report->source = PORTS_SOURCE_GVISOR;
+		usage->pool.odd_end = 0; /* a habit of Linux */
+	}
 	r = scan_tables(ports, usage, ret_object);
 	if (r < 0 || !usage->blocked_late)
 		return r;
@@ -351,13 +355,36 @@ plan_slices(const struct ports *ports, const struct usage *usage,
 	return true;
 }
 
-/* Collect again, in slices, where that is needed to miss nothing. */
+/*
+ * Collect until it is consistent, by the door number *door or a later one: a door whose
+ * dump was not read to its end may still be handed the rest.
+ */
 static int
-complete(const struct ports *ports, const struct sockdiag *door, struct usage *usage)
+collect(const struct ports *ports, struct usage *usage,
+	const struct sockdiag_slices *slices, int *door)
+{
+	for (;;) {
+		int r = sockdiag_collect(
+			&ports->sock_diag[*door], usage, slices, ports->deadline_ms);
+
+		if (is_consistent(r, usage) || *door + 1 == PORTS_SOCK_DIAG_TRIES)
+			return r;
+		(*door)++;
+		usage_restart(usage);
+	}
+}
+
+/* Collect, and again in slices where that is needed to miss nothing. */
+static int
+scan_by_sock_diag(const struct ports *ports, struct usage *usage, const char **ret_object)
 {
 	static struct sockdiag_slices slices;
 	bool wanted = false;
+	int door = 0, r = collect(ports, usage, NULL, &door);
 
+	*ret_object = "sock_diag";
+	if (r < 0)
+		return r;
 	for (int i = 0; i < USAGE_PROTOCOLS; i++)
 		wanted |= plan_slices(
 			ports, usage, (enum usage_protocol)i, &slices.ports[i]);
@@ -365,22 +392,7 @@ complete(const struct ports *ports, const struct sockdiag *door, struct usage *u
 		return 0;
 	memcpy(slices.held, usage->held, sizeof(slices.held));
 	usage_restart(usage);
-	return sockdiag_collect(door, usage, &slices, ports->deadline_ms);
-}
-
-static int
-scan_by_sock_diag(const struct ports *ports, struct usage *usage, const char **ret_object)
-{
-	const struct sockdiag *door = ports->sock_diag;
-	int r = sockdiag_collect(door, usage, NULL, ports->deadline_ms);
-
-	*ret_object = "sock_diag";
-	for (int i = 1; i < PORTS_SOCK_DIAG_TRIES && !is_consistent(r, usage); i++) {
-		usage_restart(usage);
-		door = &ports->sock_diag[i];
-		r = sockdiag_collect(door, usage, NULL, ports->deadline_ms);
-	}
-	return r < 0 ? r : complete(ports, door, usage);
+	return collect(ports, usage, &slices, &door);
 }
 
 /* Returns 0 or -errno, and in report->source who answered. */
@@ -527,10 +539,11 @@ open_files(struct ports *ports, const char *procfs, enum ports_file first,
 	int procfd = open(procfs, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
 
 	ports->procfs_error = procfd < 0 ? -errno : 0;
-	for (int i = (int)first; procfd >= 0 && i <= (int)last && fd != -EINTR; i++) {
-		fd = openat(procfd, file_names[i], O_RDONLY | O_CLOEXEC);
-
-		fd = fd < 0 ? -errno : fd;
+	for (int i = (int)first; procfd >= 0 && i <= (int)last; i++) {
+		if (fd != -EINTR)
+			fd = openat(procfd, file_names[i], O_RDONLY | O_CLOEXEC);
+		if (fd == -1)
+			fd = -errno;
 		ports->files[i] = fd;
 		ports->is_procfs[i] = is_on_procfs(fd);
 	}

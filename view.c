@@ -84,7 +84,7 @@ judge_pool(const struct ports_report *report, enum usage_protocol protocol)
 	                (protocol == USAGE_TCP ? totals->time_wait_reusable : 0);
 	/* In a range with an odd number of ports, bind() to port 0 may miss the last
 	 * free one: inet_csk_find_open_port() looks at an even number of them. */
-	bool misses_one = protocol == USAGE_TCP &&
+	bool misses_one = protocol == USAGE_TCP && !report->is_lower_bound &&
 	                  (report->range_last - report->range_first) % 2 == 0 &&
 	                  is_beyond(used, totals->total, VIEW_HALF_PERCENT);
 
@@ -133,7 +133,10 @@ write_destination_verdict(
 	buf_printf(b, "%s%s destination%s", destination_verdicts[level].before,
 		every ? "every" : "one", destination_verdicts[level].after);
 	if (every)
-		buf_printf(b, " Sockets that listen or are bound hold these ports.");
+		buf_printf(b, " Sockets that listen or are bound hold these ports%s.",
+			totals->left_out ? ", but for the one that connect() leaves out "
+					   "of an odd range"
+					 : "");
 	else if (totals->blocked > totals->destination_used_max / 2)
 		buf_printf(b, " Sockets that listen or are bound hold most of these "
 			      "ports, which closes them to every destination.");

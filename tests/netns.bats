@@ -120,3 +120,25 @@ assert_no_figures() {
     assert_line --regexp '^metrics_sidecar_info\{.*netns="other"\} 1$'
     run ! grep 'measure network namespace' "$BATS_TEST_TMPDIR/launcher.err"
 }
+
+@test "a name that cannot be looked up for another reason is a 500, and the server stays" {
+    ln -sfn loop "$BATS_TEST_TMPDIR/loop"
+    start_server --netns-file="$BATS_TEST_TMPDIR/loop"
+    run scrape -w '\n%{http_code}\n'
+    assert_line 500
+    assert_line "measure network namespace $BATS_TEST_TMPDIR/loop: Too many levels of symbolic links"
+    # It looks every two seconds: it has looked when the name is another one's, which ends it.
+    name_namespace "$NS_PID"
+    ln -sfn "$NAME" "$BATS_TEST_TMPDIR/loop"
+    wait_until 5 serves
+    rm "$BATS_TEST_TMPDIR/loop"
+    assert_ends_well
+}
+
+@test "--report without figures leaves standard input open" {
+    start report ns sh -c '"$0" --report --watch --netns-file="$1" 0</dev/zero' "$PROGRAM" "$BATS_TEST_TMPDIR/none"
+    wait_until 5 grep -q 'deleted' "$BATS_TEST_TMPDIR/report.err"
+    local pid
+    pid=$(pgrep -P "$STARTED_PID" || echo "$STARTED_PID")
+    [ "$(readlink "/proc/$pid/fd/0")" = /dev/zero ]
+}

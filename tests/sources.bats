@@ -236,6 +236,19 @@ scan_late() {
     done
 }
 
+@test "a file that does not open: the reason is the deadline, whichever file it is" {
+    local file
+    for file in version sys/net/ipv4/tcp_ehash_entries sys/net/ipv4/tcp_tw_reuse self/net/sockstat6; do
+        rm -rf "$BATS_TEST_TMPDIR/procfs"
+        cp -r "$FIXTURES/idle" "$BATS_TEST_TMPDIR/procfs"
+        rm -f "$BATS_TEST_TMPDIR/procfs/$file"
+        mkfifo "$BATS_TEST_TMPDIR/procfs/$file"
+        run timeout 10 "$PROGRAM" --print --timeout=1 --path.procfs="$BATS_TEST_TMPDIR/procfs"
+        assert_failure 1
+        assert_output --partial ": deadline passed"
+    done
+}
+
 # limit_cpu US: a group of control for programs that may use so many microseconds in each tenth of a second; LIMITED is
 # the command that puts one there.
 limit_cpu() {
