@@ -33,7 +33,7 @@ SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
 
 PROGRAM := metrics-sidecar
 MODULES := answer destinations exchange exposition hold http keeper listen log manager options page ports procnet report \
-	   sandbox share signals sockdiag supervisor terminal token trend usage util view
+	   sandbox share signals siphash sockdiag supervisor terminal token trend usage util view
 SOURCES := $(PROGRAM).c $(MODULES:=.c)
 HEADERS := $(MODULES:=.h)
 
@@ -174,7 +174,7 @@ lint: $(PAGE)
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.
 FUZZERS := $(patsubst tests/fuzz-%.c,%,$(wildcard tests/fuzz-*.c))
 PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c options.c page.c ports.c procnet.c report.c \
-	sockdiag.c token.c trend.c usage.c util.c view.c
+	siphash.c sockdiag.c token.c trend.c usage.c util.c view.c
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/auxv.h>
-#include <sys/random.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -561,22 +559,12 @@ open_nothing(struct ports *ports)
 		ports->sock_diag[i].fd = -EBADF;
 }
 
-/* The kernel gives every process random bytes; they serve where getrandom() is denied. */
-static void
-make_seed(uint64_t ret_seed[static DESTINATIONS_SEED_WORDS])
-{
-	const size_t size = DESTINATIONS_SEED_WORDS * sizeof(ret_seed[0]);
-
-	if (getrandom(ret_seed, size, GRND_NONBLOCK) != (ssize_t)size)
-		memcpy(ret_seed, (const void *)getauxval(AT_RANDOM), size);
-}
-
 void
 ports_open(struct ports *ret_ports, const char *procfs, enum ports_source source)
 {
 	ret_ports->source = source;
 	open_nothing(ret_ports);
-	make_seed(ret_ports->seed);
+	util_fill_random(ret_ports->seed, sizeof(ret_ports->seed));
 	open_files(ret_ports, procfs, PORTS_FILE_RANGE,
 		source == PORTS_SOURCE_SOCK_DIAG ? PORTS_FILE_UDP_CHAINS
 						 : PORTS_FILE_UDP6);

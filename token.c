@@ -8,7 +8,7 @@
 
 enum {
 	/* White space around the token, a newline most often. */
-	FILE_MAX = TOKEN_MAX + 64,
+	CONTENT_MAX = TOKEN_MAX + 64,
 };
 
 int
@@ -24,44 +24,49 @@ token_parse(struct slice content, struct token *ret_token)
 		if (s.data[i] <= ' ' || s.data[i] > '~')
 			return -EBADMSG;
 	}
-	memset(ret_token, 0, sizeof(*ret_token));
-	memcpy(ret_token->bytes, s.data, s.len);
-	ret_token->len = s.len;
+	siphash(ret_token->key, s, ret_token->digest);
 	return 0;
+}
+
+/* Read the file into content. Returns its length, -EMSGSIZE, or -errno. */
+static ssize_t
+read_content(const char *path, char content[static CONTENT_MAX + 1])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	size_t len = 0;
+	ssize_t n = 0;
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	while (len < CONTENT_MAX + 1 &&
+		(n = read(fd, content + len, CONTENT_MAX + 1 - len)) > 0)
+		len += (size_t)n;
+	error = errno;
+	close(fd);
+	if (n < 0)
+		return -error;
+	return len <= CONTENT_MAX ? (ssize_t)len : -EMSGSIZE;
 }
 
 int
 token_read(const char *path, struct token *ret_token)
 {
-	char content[FILE_MAX + 1];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t n = 0;
-	size_t len = 0;
-	int r;
+	char content[CONTENT_MAX + 1];
+	ssize_t n = read_content(path, content);
 
-	if (fd < 0)
-		return -errno;
-	while (len < sizeof(content) &&
-		(n = read(fd, content + len, sizeof(content) - len)) > 0)
-		len += (size_t)n;
-	r = n < 0 ? -errno : 0;
-	close(fd);
-	if (r < 0)
-		return r;
-	if (len > FILE_MAX)
-		return -EMSGSIZE;
-	return token_parse((struct slice){ content, len }, ret_token);
+	util_fill_random(ret_token->key, sizeof(ret_token->key));
+	if (n >= 0)
+		n = token_parse((struct slice){ content, (size_t)n }, ret_token);
+	explicit_bzero(content, sizeof(content));
+	return (int)n;
 }
 
 bool
 token_equals(const struct token *token, struct slice shown)
 {
-	char bytes[TOKEN_MAX] = { 0 };
-	size_t len = shown.len < sizeof(bytes) ? shown.len : sizeof(bytes);
-	unsigned differing = token->len != shown.len;
+	uint64_t digest[SIPHASH_WORDS];
 
-	memcpy(bytes, shown.data, len);
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		differing |= (unsigned char)token->bytes[i] ^ (unsigned char)bytes[i];
-	return differing == 0;
+	siphash(token->key, shown, digest);
+	return ((digest[0] ^ token->digest[0]) | (digest[1] ^ token->digest[1])) == 0;
 }

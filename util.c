@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/auxv.h>
+#include <sys/random.h>
 #include <time.h>
 
 enum {
@@ -208,6 +210,13 @@ util_utf8_length(struct slice s)
 			return leads[i].more + 1U;
 	}
 	return 0;
+}
+
+void
+util_fill_random(void *bytes, size_t size)
+{
+	if (getrandom(bytes, size, GRND_NONBLOCK) != (ssize_t)size)
+		memcpy(bytes, (const void *)getauxval(AT_RANDOM), size);
 }
 
 int64_t

@@ -80,6 +80,12 @@ struct backoff {
 /* Put it off by 0.1 s, then by twice as long each time, at most by max_ms. */
 void backoff_grow(struct backoff *backoff, int64_t max_ms);
 
+/*
+ * Fill with random bytes, at most 16, without waiting: the kernel's, or, where
+ * getrandom(2) is refused, those that it gave this process at its start (AT_RANDOM).
+ */
+void util_fill_random(void *bytes, size_t size);
+
 /* CLOCK_MONOTONIC: for deadlines, never shown to anyone. */
 int64_t util_now_ms(void);
 int64_t util_now_us(void);

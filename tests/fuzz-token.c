@@ -5,6 +5,7 @@
 #include "token.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -49,6 +50,33 @@ check_shown(const struct token *token, struct slice wanted, struct slice shown)
 	assert(!token_equals(token, (struct slice){ "", 0 }));
 }
 
+/* The reference's vectors: the key is 0, 1, ... 15, and so is the longest input. */
+static void
+check_siphash(void)
+{
+	static const struct {
+		size_t len;
+		uint64_t digest[SIPHASH_WORDS];
+	} vectors[] = {
+		{ 0, { UINT64_C(0xe6a825ba047f81a3), UINT64_C(0x930255c71472f66d) } },
+		{ 1, { UINT64_C(0x44af996bd8c187da), UINT64_C(0x45fc229b11597634) } },
+		{ 8, { UINT64_C(0x61f55862baa9623b), UINT64_C(0xb49714f364e2830f) } },
+		{ 15, { UINT64_C(0x11a8b03399e99354), UINT64_C(0xd9c3cf970fec087e) } },
+	};
+	uint64_t key[SIPHASH_WORDS], digest[SIPHASH_WORDS];
+	char bytes[sizeof(key)];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char)i;
+	memcpy(key, bytes, sizeof(key));
+	for (size_t i = 0; i < SIPHASH_WORDS; i++)
+		key[i] = le64toh(key[i]);
+	for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+		siphash(key, (struct slice){ bytes, vectors[i].len }, digest);
+		assert(memcmp(digest, vectors[i].digest, sizeof(digest)) == 0);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
@@ -59,11 +87,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice content = { (const char *)data, size }, shown = { "", 0 }, wanted;
 	int r;
 
+	check_siphash();
 	if (zero) {
 		content.len = (size_t)(zero - content.data);
 		shown = (struct slice){ zero + 1, size - content.len - 1 };
 	}
-	memset(&token, 0x5a, sizeof(token));
+	memset(&token, 0x5a, sizeof(token)); /* its key too */
 	memset(&untouched, 0x5a, sizeof(untouched));
 	r = token_parse(content, &token);
 	assert(r == expect(content, &wanted));

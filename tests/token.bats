@@ -143,3 +143,42 @@ ask() {
         run ! grep -i MARKER "$BATS_TEST_TMPDIR/err"
     done
 }
+
+# memory_has PID TEXT: whether the process has the text anywhere in its memory.
+memory_has() {
+    python3 - "$1" "$2" <<'PYTHON'
+import sys
+pid, text = sys.argv[1], sys.argv[2].encode()
+with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+    for line in maps:
+        area, rights = line.split()[:2]
+        if not rights.startswith("rw"):
+            continue
+        first, last = (int(end, 16) for end in area.split("-"))
+        memory.seek(first)
+        if text in memory.read(last - first):
+            sys.exit(0)
+sys.exit(1)
+PYTHON
+}
+
+is_confined() {
+    grep -q '^Seccomp:.2$' "/proc/$1/status"
+}
+
+@test "a process that waits for a request does not have the token in its memory" {
+    require_root "the memory of a process that cannot be traced"
+    mkfifo "$BATS_TEST_TMPDIR/request"
+    exec 7<>"$BATS_TEST_TMPDIR/request"
+    "$PROGRAM" --inetd --bearer-token-file="$TOKEN" --pod-name=a-name-that-is-there <"$BATS_TEST_TMPDIR/request" \
+        >"$BATS_TEST_TMPDIR/response" 3>&- 7>&- &
+    local pid=$!
+    STARTED+=("$pid")
+    wait_until 5 is_confined "$pid"
+    memory_has "$pid" a-name-that-is-there
+    run -1 memory_has "$pid" c2VjcmV0LTE
+    # It is the right one all the same.
+    printf 'GET /metrics HTTP/1.0\r\nAuthorization: Bearer c2VjcmV0LTE=\r\n\r\n' >&7
+    wait_until 5 grep -q '200 OK' "$BATS_TEST_TMPDIR/response"
+    exec 7>&-
+}
