@@ -167,14 +167,16 @@ destinations_add(struct destinations *d, const struct destination *to,
 	entry->has_end |= is_end;
 }
 
-/* How many ports entry number `other` has that number i lacks, or at most so many. */
+/* How many ports entry number `other` has that number i lacks, or at least so many. */
 static uint32_t
 count_others(const struct destinations *d, uint32_t i, uint32_t other)
 {
 	uint32_t count = 0;
 
 	if (!is_exact(d, i) || !is_exact(d, other))
-		return d->entries[other].count;
+		return d->entries[other].count > d->entries[i].count
+		               ? d->entries[other].count - d->entries[i].count
+		               : 0;
 	for (int k = 0; k < DESTINATIONS_WORDS; k++)
 		count += (uint32_t)__builtin_popcountll(
 			d->ports[other][k] & ~d->ports[i][k]);

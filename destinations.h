@@ -98,8 +98,8 @@ void destinations_add(struct destinations *d, const struct destination *to,
 /*
  * The `max` destinations that the fewest ports are left for, nearest to exhaustion first,
  * equal ones in the order of their bytes. A socket bound to a device cannot have the
- * ports of unbound ones either: its count has both, ports that are in both once as far as
- * they are known one by one. Returns how many there are in ret_top.
+ * ports of unbound ones either: its count has both where they are known one by one, else
+ * the larger of the two counts. Returns how many there are in ret_top.
  */
 size_t destinations_top(
 	const struct destinations *d, size_t max, struct destinations_entry *ret_top);

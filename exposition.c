@@ -380,7 +380,7 @@ static const struct family {
 	{ "port_time_wait", "", "gauge", "gauge",
 	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, sees_all },
 	{ "port_time_wait_reusable", "", "gauge", "gauge",
-	  "TCP ports of the pool held by nothing but TIME_WAIT sockets, each of which connect() may take over now.",
+	  "TCP ports of the pool held by nothing but TIME_WAIT sockets, each of which connect() may take over now unless it was bound.",
 	  emit_time_wait_reusable, sees_all },
 	{ "port_destination_used_max", "", "gauge", "gauge",
 	  "TCP ports of the pool known to be closed to a new connect() to the destination nearest to exhaustion.",

@@ -342,6 +342,13 @@ accept_connections(struct supervisor *s, size_t i)
 	if (!listener->pending || util_now_ms() < listener->accepting.until_ms)
 		return;
 	for (int n = 0; n < ACCEPT_BATCH; n++) {
+		/* What other holders set may let accept4(2) wait; see
+		 * keep_from_blocking(). */
+		if (s->config->sockets[i].passed &&
+			!has_connection(s->config->sockets[i].fd)) {
+			listener->pending = false;
+			return;
+		}
 		fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0) {
 			listener->accepting = (struct backoff){ 0 };

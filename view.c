@@ -132,14 +132,15 @@ write_destination_verdict(
 
 	buf_printf(b, "%s%s destination%s", destination_verdicts[level].before,
 		every ? "every" : "one", destination_verdicts[level].after);
-	if (every)
-		buf_printf(b, " Sockets that listen or are bound hold these ports%s.",
-			totals->left_out ? ", but for the one that connect() leaves out "
-					   "of an odd range"
-					 : "");
+	if (every && totals->blocked > 0)
+		buf_printf(b, " Sockets that listen or are bound hold %s ports.",
+			totals->left_out ? "all but one of these" : "these");
 	else if (totals->blocked > totals->destination_used_max / 2)
 		buf_printf(b, " Sockets that listen or are bound hold most of these "
 			      "ports, which closes them to every destination.");
+	if (totals->left_out)
+		buf_printf(b, " connect() leaves out one port of a range with an odd "
+			      "number of them.");
 	if (level == VIEW_EXHAUSTED && totals->time_wait > 0)
 		buf_printf(b, " Ports in TIME_WAIT come back within 60 seconds.");
 }
@@ -162,16 +163,17 @@ write_unknown(struct buf *b, const struct ports_report *report)
 static void
 write_enough(struct buf *b, const struct ports_report *report)
 {
-	buf_printf(b, "Enough local ports are free towards every destination");
+	/* No source shows which connections were bound to port 0 before. */
+	buf_printf(b, "As far as can be seen, enough local ports are free towards every "
+		      "destination.");
 	if (!report->shows_bound_inactive)
-		buf_printf(b, ", apart from those that bound, unconnected sockets may "
-			      "hold: they cannot be seen here");
-	buf_printf(b, ".");
+		buf_printf(b, " Not every bound socket is seen here.");
 	if (is_beyond(report->totals.used_by[USAGE_TCP], report->totals.total,
 		    VIEW_POOL_PERCENT))
 		buf_printf(b,
-			" Most TCP ports are in use, but connect() may take over "
-			"those in TIME_WAIT. bind() to port 0 may not, and can fail.");
+			" Most TCP ports are in use, but connect() may take over those "
+			"in TIME_WAIT that no program had bound. bind() to port 0 may "
+			"not, and can fail.");
 }
 
 /* The first of these that has the level: UDP, a destination, TCP. */

@@ -267,7 +267,7 @@ count_unbound(const struct known *bound, const struct known *unbound)
 	uint32_t count = 0;
 
 	if (!is_exact(bound) || !is_exact(unbound))
-		return unbound->kept;
+		return unbound->kept > bound->kept ? unbound->kept - bound->kept : 0;
 	for (int port = 0; port < USAGE_PORTS; port++)
 		count += model.ports[unbound->exact_ports][port] &&
 		         !model.ports[bound->exact_ports][port];

@@ -1165,13 +1165,19 @@ run_as_inetd(char *argv[])
 	return 0;
 }
 
-/* Clear O_NONBLOCK of the listening socket again and again, until the parent is gone. */
+/*
+ * Make the listening socket wait, for ever, again and again until the parent is gone:
+ * both its flag and its time-out.
+ */
 static _Noreturn void
 keep_blocking(int fd, pid_t parent)
 {
+	const struct timeval for_ever = { 0 };
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (getppid() == parent) {
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &for_ever, sizeof(for_ever));
 		sleep_until(now_us() + 200);
 	}
 	_exit(0);
