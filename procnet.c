@@ -354,11 +354,11 @@ procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *
 int
 procnet_parse_setting(const char *buf, size_t len, uint32_t *ret_value)
 {
-	struct slice digits = { buf, len > 0 ? len - 1 : 0 };
+	/* gVisor ends the file without a newline. */
+	struct slice digits = { buf, len > 0 && buf[len - 1] == '\n' ? len - 1 : len };
 	uint64_t value;
 
-	if (len == 0 || buf[len - 1] != '\n' ||
-		util_parse_number(digits, 0, UINT32_MAX, &value) < 0)
+	if (util_parse_number(digits, 0, UINT32_MAX, &value) < 0)
 		return -EBADMSG;
 	*ret_value = (uint32_t)value;
 	return 0;

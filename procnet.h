@@ -64,7 +64,7 @@ int
 procnet_parse_range(const char *buf, size_t len, uint16_t *ret_first, uint16_t *ret_last);
 
 /*
- * Read a sysctl that is one number, "2\n".
+ * Read a sysctl that is one number, "2\n", or "2" under gVisor.
  *
  * Returns 0 or -EBADMSG.
  */

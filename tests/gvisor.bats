@@ -141,7 +141,7 @@ expect_states() {
     assert_output "$(printf '%s\n' "${@:2}")"
 }
 
-VERSION=$("$STATIC_PROGRAM" --version | cut -d ' ' -f 2)
+VERSION=$("$STATIC_PROGRAM" --version | head -n 1 | cut -d ' ' -f 2)
 
 @test "gVisor: connections that are open are counted" {
     expect_silence connected port_blocked
