@@ -135,6 +135,7 @@ static const struct {
 	{ "recvfrom", EAGAIN, false, LOGS, "says that nothing has come: a silent client" },
 	{ "recvfrom", EINTR, true, LOGS, "the same" },
 	{ "recvfrom", ECONNRESET, false, LOGS, "a client that leaves is not worth a line" },
+	{ "read", ECONNRESET, false, LOGS, "a reset before a byte is a probe of the port" },
 	{ "read", EAGAIN, true, LOGS, "the same as of recvfrom" },
 	{ "read", EINTR, true, LOGS, "the same" },
 	{ "poll", EINTR, true, LOGS, "the same" },
