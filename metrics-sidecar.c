@@ -480,7 +480,7 @@ write_report(const struct options *options, struct watch *watch)
 	r = answer_write_report(&content, &facts, &style);
 	if (meter.opened)
 		ports_close(&meter.ports);
-	/* A terminal may be stopped for as long as somebody wants. */
+	/* A terminal may be stopped for any length of time. */
 	exchange_move_deadline(INT64_MAX);
 	if (r < 0)
 		content = buf_over(answer_data, sizeof(answer_data));

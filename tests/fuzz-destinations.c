@@ -225,7 +225,7 @@ static void
 make_key(const struct destinations_entry *entry, uint8_t ret_key[KEY_BYTES])
 {
 	const struct destination *to = &entry->destination;
-	/* The highest figure first: nobody gets the end port who has not got it. */
+	/* The highest figure first: no entry gets the end port that does not have it. */
 	const uint32_t below = UINT32_MAX - entry->count - !entry->has_end;
 
 	for (int i = 0; i < 4; i++)
