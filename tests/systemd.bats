@@ -421,9 +421,13 @@ SUPERVISED=metrics-sidecar-supervised
     machine systemctl start "$SUPERVISED.socket"
     port_serves 9999
     wait_until 5 is_inactive "$SUPERVISED.service"
-    # As long between two as it takes to end: some come before, some while, some after.
+    # The interval is as long as it takes to end, so that scrapes arrive before, during and
+    # after the end. How many of them start the service again depends on their duration.
     run ns "$PEER" scrape 127.0.0.1 9999 1010 12
     assert_output --partial 'answered 12 of 12,'
+    # In twice that time the service always ends between two scrapes.
+    run ns "$PEER" scrape 127.0.0.1 9999 2000 3
+    assert_output --partial 'answered 3 of 3,'
     run journal -u "$SUPERVISED.service"
     [ "$(grep -c '^Started' <<<"$output")" -ge 3 ]
     wait_until 5 is_inactive "$SUPERVISED.service"
