@@ -44,9 +44,11 @@ FORTIFY := $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFL
 # On 32 bits: files beyond 2 GiB, inodes beyond 32 bits, and times beyond 2038.
 LARGE := -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
 OUR_CPPFLAGS := -D_GNU_SOURCE $(LARGE) -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
-# Not every architecture's compiler knows it: it warns, and once for each file.
-PROTECTOR := $(shell $(CC) -Werror -fstack-protector-strong -E -x c /dev/null >/dev/null 2>&1 && echo -fstack-protector-strong)
-OUR_CFLAGS := -std=c11 $(WARNINGS) $(PROTECTOR)
+# Each architecture's compiler knows some of these, and warns about the others once for each file.
+has_flag = $(shell $(CC) -Werror $(1) -S -x c -o /dev/null /dev/null >/dev/null 2>&1 && echo $(1))
+PROTECTION := $(foreach flag,-fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
+	      -mbranch-protection=standard -ftrivial-auto-var-init=zero,$(call has_flag,$(flag)))
+OUR_CFLAGS := -std=c11 $(WARNINGS) $(PROTECTION)
 OUR_LDFLAGS := -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 ifeq ($(STATIC),0)
 OUR_CFLAGS += -fPIE
@@ -155,7 +157,7 @@ lint: $(PAGE)
 		for systemd in 0 1; do \
 			for source in $(SOURCES); do \
 				$$compiler -Werror $(subst -DWITH_SYSTEMD=$(SYSTEMD),-DWITH_SYSTEMD=$$systemd,$(OUR_CPPFLAGS)) \
-					$(OUR_CFLAGS) -O2 -c -o /dev/null $$source || exit 1; \
+					$(filter-out $(PROTECTION),$(OUR_CFLAGS)) -O2 -c -o /dev/null $$source || exit 1; \
 			done; \
 		done; \
 	done

@@ -615,6 +615,7 @@ http_write_head(struct buf *b, const struct http_response *response)
 	buf_printf(b,
 		"Content-Type: %s\r\n"
 		"X-Content-Type-Options: nosniff\r\n"
+		"Cross-Origin-Resource-Policy: same-origin\r\n"
 		"Cache-Control: no-store\r\n"
 		"Content-Length: %zu\r\n"
 		"Connection: close\r\n"

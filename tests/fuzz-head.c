@@ -346,6 +346,7 @@ check_response(enum http_status status, size_t content_length)
 	assert(has_line(head, line) && has_line(head, "Connection: close"));
 	assert(has_line(head, "Content-Type: text/plain"));
 	assert(has_line(head, "X-Content-Type-Options: nosniff"));
+	assert(has_line(head, "Cross-Origin-Resource-Policy: same-origin"));
 	assert(has_line(head, "Cache-Control: no-store"));
 	assert(has_line(head, "WWW-Authenticate: Bearer realm=\"metrics-sidecar\"") ==
 		(status == HTTP_UNAUTHORIZED));
