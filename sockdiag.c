@@ -26,21 +26,16 @@ enum {
 /*
  * The legacy request walks IPv4 and IPv6 in one pass, but knows TCP only. The kernel
  * calls that family "unspecified".
- *
- * No row tells whether its socket was bound by number, but the kernel chooses by it: TCP
- * is walked twice, and each socket shown once. The bound ones come first, so that what
- * they block is known to the others.
  */
 static const struct dump {
-	enum sockdiag_rows rows;
 	uint16_t type;
 	uint8_t family;
-} dumps[] = {
-	{ SOCKDIAG_TCP_BOUND, TCPDIAG_GETSOCK, AF_UNSPEC },
-	{ SOCKDIAG_TCP, TCPDIAG_GETSOCK, AF_UNSPEC },
-	{ SOCKDIAG_UDP, SOCK_DIAG_BY_FAMILY, AF_INET },
-	{ SOCKDIAG_UDP, SOCK_DIAG_BY_FAMILY, AF_INET6 },
-};
+	enum sockdiag_rows rows;
+} tcp = { TCPDIAG_GETSOCK, AF_UNSPEC, SOCKDIAG_TCP },
+  tcp_bound = { TCPDIAG_GETSOCK, AF_UNSPEC, SOCKDIAG_TCP_BOUND },
+  tcp_not_bound = { TCPDIAG_GETSOCK, AF_UNSPEC, SOCKDIAG_TCP_NOT_BOUND },
+  udp = { SOCK_DIAG_BY_FAMILY, AF_INET, SOCKDIAG_UDP },
+  udp6 = { SOCK_DIAG_BY_FAMILY, AF_INET6, SOCKDIAG_UDP };
 
 /* Two comparisons, each followed by its operand, and whether the kernel chose the port.
  */
@@ -84,7 +79,7 @@ make_filter(uint16_t first, uint16_t last, enum sockdiag_rows rows)
 		.last = { .no = last },
 		.by_kernel = { INET_DIAG_BC_AUTO,
 			rows == SOCKDIAG_TCP_BOUND ? OP : 2 * OP,
-			rows == SOCKDIAG_TCP ? 2 * OP + PAST_END : 2 * OP },
+			rows == SOCKDIAG_TCP_NOT_BOUND ? 2 * OP + PAST_END : 2 * OP },
 		.refuse = { INET_DIAG_BC_JMP, OP, OP + PAST_END },
 	};
 }
@@ -419,6 +414,46 @@ sockdiag_close(const struct sockdiag *door)
 		close(door->fd);
 }
 
+/* Whether a socket of TCP was counted that may have been bound before it connected. */
+static bool
+has_connections(const struct usage *usage)
+{
+	uint64_t count = 0;
+
+	for (int state = 0; state < USAGE_STATES; state++) {
+		if (state != USAGE_LISTEN && state != USAGE_BOUND_INACTIVE &&
+			state != USAGE_TIME_WAIT)
+			count += usage->sockets[USAGE_TCP][state];
+	}
+	return count > 0;
+}
+
+/*
+ * No row tells whether its socket was bound by number, but the kernel chooses by it. Most
+ * namespaces have no such connection, and there a second walk, of which nothing comes,
+ * says so. Where one comes, start over and walk twice so that each socket comes once, the
+ * bound ones first: what they block is known when the others are counted.
+ */
+static int
+collect_tcp(struct collection *c, const struct sockdiag_slices *slices)
+{
+	const uint32_t states = c->states;
+	uint64_t rows;
+	int r = collect_dump(c, &tcp, slices);
+
+	if (r < 0 || !has_connections(c->usage))
+		return r;
+	rows = c->usage->rows;
+	c->states &= ~(uint32_t)(STATES_APART | 1 << USAGE_TIME_WAIT);
+	r = collect_dump(c, &tcp_bound, slices);
+	c->states = states;
+	if (r < 0 || c->usage->rows == rows)
+		return r;
+	usage_restart(c->usage);
+	r = collect_dump(c, &tcp_bound, slices);
+	return r < 0 ? r : collect_dump(c, &tcp_not_bound, slices);
+}
+
 int
 sockdiag_collect(const struct sockdiag *door, struct usage *usage,
 	const struct sockdiag_slices *slices, int64_t deadline_ms)
@@ -429,12 +464,17 @@ sockdiag_collect(const struct sockdiag *door, struct usage *usage,
 		.deadline_ms = deadline_ms,
 		.usage = usage,
 	};
-	int r = door->fd < 0 ? door->fd : 0;
+	int r;
 
+	if (door->fd < 0)
+		return door->fd;
 	if (door->shows_bound_inactive)
 		c.states |= 1U << STATE_BOUND_INACTIVE;
-	for (size_t i = 0; r == 0 && i < sizeof(dumps) / sizeof(dumps[0]); i++)
-		r = collect_dump(&c, &dumps[i], slices);
+	r = collect_tcp(&c, slices);
+	if (r == 0)
+		r = collect_dump(&c, &udp, slices);
+	if (r == 0)
+		r = collect_dump(&c, &udp6, slices);
 	usage->shows_bound_inactive = door->shows_bound_inactive;
 	return r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read the sockets of this network namespace from the kernel in binary form: four dumps
+ * Read the sockets of this network namespace from the kernel in binary form: dumps
  * over NETLINK_SOCK_DIAG, of which the kernel leaves out what lies outside the local port
  * range.
  *
@@ -39,7 +39,8 @@ enum sockdiag_rows {
 	 * and what was accepted is never here.
 	 */
 	SOCKDIAG_TCP_BOUND,
-	SOCKDIAG_TCP, /* all other TCP sockets */
+	SOCKDIAG_TCP_NOT_BOUND, /* all other TCP sockets */
+	SOCKDIAG_TCP,           /* all TCP sockets; none is known to be bound */
 	SOCKDIAG_UDP,
 	SOCKDIAG_ROWS,
 };

@@ -8,6 +8,8 @@ load helpers
 
 setup() {
     ns_create
+    # The sources are asked one after the other: meanwhile no socket in TIME_WAIT gets old enough to be reused.
+    ns_sysctl tcp_tw_reuse 0
 }
 
 teardown() {
@@ -650,6 +652,21 @@ INTERRUPTED=1400000003001200
     assert_equal "$(requests auto)" 3
     expect_refusal "interrupted at every try" strace -qq -o /dev/null -e trace=recvfrom -e signal=none \
         -e "inject=recvfrom:poke_exit=@arg2=$INTERRUPTED" "$PROGRAM"
+}
+
+@test "TCP is walked once without connections, twice with some, and twice more where one was bound by number" {
+    hold "listen 127.0.0.1 40000" "bind-tcp 127.0.0.1 40001" "listen 0.0.0.0 5000" "3 x time-wait 127.0.0.1 5000"
+    trace idle
+    assert_equal "$(requests idle)" 3
+    hold "listen 0.0.0.0 5001" "connect 127.0.0.1 5001"
+    trace connected
+    assert_equal "$(requests connected)" 4
+    hold "listen 0.0.0.0 5002" "connect 127.0.0.1 5002 127.0.0.1 40002"
+    trace bound
+    assert_equal "$(requests bound)" 6
+    expect_source bound sock_diag
+    expect_value "$(taken bound)" 7 port_used
+    expect_value "$(taken bound)" "$(if kernel_shows_bound; then echo 3; else echo 2; fi)" port_blocked
 }
 
 @test "a part of a dump that says it was interrupted, without being the end" {
