@@ -32,7 +32,7 @@ has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 
 SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
 
 PROGRAM := metrics-sidecar
-MODULES := answer destinations exchange exposition hold http keeper listen log manager options page ports procnet report \
+MODULES := answer crashes descriptors destinations exchange exposition handover hold http keeper listen log manager options page ports procnet renewal report \
 	   sandbox share signals siphash sockdiag supervisor terminal token trend usage util view
 SOURCES := $(PROGRAM).c $(MODULES:=.c)
 HEADERS := $(MODULES:=.h)
@@ -180,11 +180,16 @@ PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c optio
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs
-test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/torture $(FUZZERS:%=build/tests/replay-%)
+test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/torture build/tests/crash.so $(FUZZERS:%=build/tests/replay-%)
 
 build/tests/peer build/tests/load build/tests/torture: build/tests/%: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -o $@ $< $(LDFLAGS)
+
+# Loaded in front of the C library, in the program and in all that it starts.
+build/tests/crash.so: tests/crash.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -shared -fPIC -o $@ $< $(LDFLAGS)
 
 # With the program's own sandbox.
 build/tests/probe: tests/probe.c sandbox.c util.c sandbox.h util.h

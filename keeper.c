@@ -25,6 +25,7 @@ struct kept {
 	pid_t pid; /* 0 while there is none */
 	int64_t started_ms;
 	uint64_t progress; /* when it started */
+	bool was_started;  /* once, at least */
 	struct backoff backoff;
 };
 
@@ -41,10 +42,16 @@ log_end(int status)
 			WEXITSTATUS(status));
 }
 
-static void
-put_off(struct kept *kept, const struct keeper_config *config)
+static bool
+wants_renewal(int status)
 {
-	if (*config->progress != kept->progress ||
+	return WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_RENEW;
+}
+
+static void
+put_off(struct kept *kept, const struct keeper_config *config, bool renewed)
+{
+	if (renewed || *config->progress != kept->progress ||
 		util_now_ms() - kept->started_ms >= HEALTHY_MS)
 		kept->backoff = (struct backoff){ 0 };
 	backoff_grow(&kept->backoff, DELAY_MAX_MS);
@@ -63,10 +70,28 @@ reap(struct kept *kept, const struct keeper_config *config)
 		kept->pid = 0;
 		if (config->may_end && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 			return true;
-		log_end(status);
-		put_off(kept, config);
+		if (!wants_renewal(status)) /* it has said so itself */
+			log_end(status);
+		put_off(kept, config, wants_renewal(status));
 	}
 	return false;
+}
+
+/*
+ * A successor has other addresses, and another stack canary, than the one that died:
+ * what crashes show of them is of no use any more.
+ */
+static void
+renew(const struct kept *kept, const struct keeper_config *config)
+{
+	int r;
+
+	if (!kept->was_started || !config->renew)
+		return;
+	r = config->renew(config->context);
+	log_message("start supervisor with new addresses: exec /proc/self/exe: %s: same "
+		    "addresses",
+		strerror(-r));
 }
 
 /* Returns true in the new process. */
@@ -83,12 +108,15 @@ start(struct kept *kept, const struct keeper_config *config)
 		if (getppid() != keeper)
 			_exit(EXIT_FAILURE); /* gone before that took effect */
 		signals_release();
+		renew(kept, config);
 		return true;
 	}
 	if (kept->pid < 0) {
 		log_message("start process: %s", strerror(errno));
 		kept->pid = 0;
-		put_off(kept, config);
+		put_off(kept, config, false);
+	} else {
+		kept->was_started = true;
 	}
 	return false;
 }

@@ -145,6 +145,18 @@ log_init(void)
 		use_stderr(&st);
 }
 
+void
+log_share_memory(void *memory)
+{
+	struct shared *others = memory;
+
+	if (others->second == 0)
+		*others = *shared;
+	if (shared != &not_shared)
+		munmap(shared, sizeof(*shared));
+	shared = others;
+}
+
 int
 log_descriptor(void)
 {

@@ -29,6 +29,12 @@ enum {
  */
 void log_init(void);
 
+/*
+ * Remember from now on in this memory, less than a page, what was said: processes that
+ * this one did not fork share it so. Memory of zeros gets what is remembered so far.
+ */
+void log_share_memory(void *memory);
+
 /* Where messages go, to be kept open: descriptor 2, or one that log_init() opened. */
 int log_descriptor(void);
 

@@ -8,6 +8,7 @@
  * does.
  */
 #include "answer.h"
+#include "descriptors.h"
 #include "exchange.h"
 #include "http.h"
 #include "keeper.h"
@@ -16,6 +17,7 @@
 #include "manager.h"
 #include "options.h"
 #include "ports.h"
+#include "renewal.h"
 #include "sandbox.h"
 #include "share.h"
 #include "supervisor.h"
@@ -29,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -53,6 +56,15 @@ struct job {
 	bool supervised;
 	struct supervisor_child child; /* if supervised */
 	struct share share;            /* of figures, with the other children */
+};
+
+/* What outlives the process that accepts, and what its successor is started with. */
+struct service {
+	struct listen_found found;
+	struct renewal renewal;
+	struct descriptors inherited;
+	int lock_fd; /* of what is shared */
+	char **argv;
 };
 
 /* Figures, once measured, and what they are measured by. */
@@ -593,6 +605,16 @@ take_own_addresses(const struct options *options, struct listen_found *found)
 		};
 }
 
+/* The addresses of the sockets that PID 1 has made, from the same options. */
+static void
+take_inherited_addresses(const struct options *options, struct listen_found *found)
+{
+	for (size_t i = 0; i < found->count && i < options->address_count; i++) {
+		if (found->role == LISTEN_ROLE_OWN)
+			found->sockets[i].address = options->addresses[i];
+	}
+}
+
 /* What the supervisor says by itself, worded as everything else is. */
 static struct slice
 word_refusal(char *data, size_t size, enum http_status status)
@@ -607,12 +629,14 @@ static struct supervisor_tally not_shared;
 
 /* In memory that outlives a supervisor that dies, and is seen by who starts it again. */
 static struct supervisor_tally *
-make_tally(void)
+make_tally(const struct renewal *renewal)
 {
-	void *map = mmap(NULL, sizeof(not_shared), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct supervisor_tally *tally = renewal_map_tally(renewal);
 
-	return map == MAP_FAILED ? &not_shared : map;
+	if (!tally)
+		tally = mmap(NULL, sizeof(not_shared), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return tally == MAP_FAILED ? &not_shared : tally;
 }
 
 /* A child has its copy; what is everybody's must be out of its reach. */
@@ -623,39 +647,102 @@ leave_tally(struct supervisor_tally *tally)
 		munmap(tally, sizeof(*tally));
 }
 
+/* In PID 1, which starts supervisors. */
+static void
+prepare_renewal(struct renewal *renewal)
+{
+	int r = renewal_open(renewal);
+	void *log = renewal_map_log(renewal);
+
+	if (r < 0)
+		log_message("prepare other addresses for each supervisor: %s: all have "
+			    "the same",
+			strerror(-r));
+	if (log)
+		log_share_memory(log);
+	/* What it executes is this program, which needs no more than it has. */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
 /*
  * Make what outlives the process that accepts: the sockets, which are opened again and
- * again where it does not work at once, and what children share. Then shut the doors.
+ * again where it does not work at once, and what children share.
  */
 static void
-prepare_to_supervise(struct listen_found *found, struct share *share)
+prepare_to_supervise(struct service *service, struct share *share)
 {
-	int errors[SANDBOX_LAYERS];
+	struct listen_found *found = &service->found;
 	int r = share_open(share, sizeof(struct answer_figures));
 
 	if (r < 0)
 		log_message("share figures: %s: each request measures", strerror(-r));
+	service->lock_fd = share->lock_fd;
 	for (size_t i = 0; i < found->count; i++)
 		listen_create(&found->sockets[i]);
+	if (getpid() == 1)
+		prepare_renewal(&service->renewal);
+	service->inherited.count = 0;
+	descriptors_list(STDERR_FILENO + 1, &service->inherited);
+	if (service->inherited.count == DESCRIPTORS_LIST_MAX)
+		log_message("list inherited descriptors: more than %d: the others are "
+			    "closed by close_range() or not at all",
+			DESCRIPTORS_LIST_MAX);
 	sandbox_init();
+}
+
+/*
+ * Shut the doors of the process that accepts. PID 1 keeps the right to start another one:
+ * it reads nothing from the network, and no other process can write to its memory.
+ */
+static void
+confine_supervisor(void)
+{
+	int errors[SANDBOX_LAYERS];
+
 	sandbox_confine_server(errors);
 	log_missing_layers(errors, true);
 }
 
-/*
- * Returns what supervisor_run() returns; in a child the job is filled. PID 1 keeps the
- * process alive that does it.
- */
+/* Returns only when that failed: this process has the addresses of PID 1. */
 static int
-supervise(const struct options *options, struct listen_found *found, struct job *ret_job)
+renew(void *context)
+{
+	struct service *service = context;
+	const int keep[] = { log_descriptor(), service->lock_fd };
+
+	service->renewal.available = false;
+	return renewal_exec(&service->renewal, &service->found, service->argv, keep,
+		sizeof(keep) / sizeof(keep[0]));
+}
+
+/* PID 1 keeps the process alive that goes on from here. Returns false in PID 1, at the
+ * end. */
+static bool
+go_on_in_child(struct service *service, const struct supervisor_config *config)
+{
+	const struct keeper_config keeper = {
+		.progress = &config->tally->outcomes[SUPERVISOR_SERVED],
+		.may_end = config->idle_exit_ms > 0 || config->should_end,
+		.renew = service->renewal.available ? renew : NULL,
+		.context = service,
+	};
+
+	return getpid() != 1 || keeper_run(&keeper) > 0;
+}
+
+/* Returns what supervisor_run() returns; in a child the job is filled. */
+static int
+supervise(const struct options *options, struct service *service, struct job *ret_job)
 {
 	static char late[ANSWER_HEAD_MAX], torn[ANSWER_HEAD_MAX], busy[ANSWER_HEAD_MAX];
-	bool passed = found->role == LISTEN_ROLE_PASSED;
-	const struct supervisor_config config = {
-		.sockets = found->sockets,
-		.socket_count = found->count,
-		.tally = make_tally(),
-		.keep = { log_descriptor(), ret_job->share.lock_fd },
+	bool passed = service->found.role == LISTEN_ROLE_PASSED;
+	struct supervisor_config config = {
+		.sockets = service->found.sockets,
+		.socket_count = service->found.count,
+		.tally = make_tally(&service->renewal),
+		.keep = { log_descriptor(), service->lock_fd },
+		.inherited = service->inherited,
+		.handover = service->renewal.handover,
 		.max_connections = options->max_connections,
 		.max_processes = options->max_processes,
 		.timeout_ms = (int64_t)options->timeout_s * 1000,
@@ -667,17 +754,17 @@ supervise(const struct options *options, struct listen_found *found, struct job 
 		.torn = word_refusal(torn, sizeof(torn), HTTP_BAD_REQUEST),
 		.busy = word_refusal(busy, sizeof(busy), HTTP_UNAVAILABLE),
 	};
-	const struct keeper_config keeper = {
-		.progress = &config.tally->outcomes[SUPERVISOR_SERVED],
-		.may_end = config.idle_exit_ms > 0 || config.should_end,
-	};
 	int r;
 
 	if (!passed && options->idle_exit_s > 0)
 		log_message("use --idle-exit: only with passed sockets: ignored");
-	if (getpid() == 1 && keeper_run(&keeper) == 0)
+	if (!go_on_in_child(service, &config))
 		return 0;
+	config.may_renew = service->renewal.available;
+	confine_supervisor();
 	r = supervisor_run(&config, &ret_job->child);
+	if (r == SUPERVISOR_RENEW)
+		_exit(KEEPER_RENEW);
 	if (r > 0)
 		leave_tally(config.tally);
 	return r;
@@ -686,12 +773,12 @@ supervise(const struct options *options, struct listen_found *found, struct job 
 /* Returns 1 with the job of a child, 0 when all is done. */
 static int
 start_supervising(
-	const struct options *options, struct listen_found *found, struct job *ret_job)
+	const struct options *options, struct service *service, struct job *ret_job)
 {
 	int r;
 
-	prepare_to_supervise(found, &ret_job->share);
-	r = supervise(options, found, ret_job);
+	prepare_to_supervise(service, &ret_job->share);
+	r = supervise(options, service, ret_job);
 	if (r > 0) {
 		ret_job->launcher = "supervisor";
 		ret_job->supervised = true;
@@ -715,38 +802,54 @@ take_standard_descriptors(struct job *ret_job)
 
 /* Find out who started us. Returns 1 with a job to do, 0 when all is done, or -errno. */
 static int
-find_job(const struct options *options, struct job *ret_job)
+find_job(const struct options *options, struct service *service, struct job *ret_job)
 {
-	struct listen_found found;
+	struct listen_found *found = &service->found;
 	int r;
 
 	ret_job->accepted_ms = util_now_ms();
+	if (service->renewal.available) {
+		take_inherited_addresses(options, found);
+		return start_supervising(options, service, ret_job);
+	}
 	if (options->mode == OPTIONS_MODE_INETD) {
 		take_standard_descriptors(ret_job);
 		return 1;
 	}
-	r = listen_find(&found);
+	r = listen_find(found);
 	if (r < 0)
 		return r;
-	switch (found.role) {
+	switch (found->role) {
 	case LISTEN_ROLE_INETD:
 		take_standard_descriptors(ret_job);
 		return 1;
 	case LISTEN_ROLE_SYSTEMD:
 		ret_job->launcher = "systemd";
-		ret_job->in = ret_job->out = found.connection;
+		ret_job->in = ret_job->out = found->connection;
 		return 1;
 	case LISTEN_ROLE_OWN:
-		take_own_addresses(options, &found);
+		take_own_addresses(options, found);
 		break;
 	case LISTEN_ROLE_PASSED:
 		break;
 	}
-	return start_supervising(options, &found, ret_job);
+	return start_supervising(options, service, ret_job);
+}
+
+/*
+ * What a launcher has left open, perhaps by mistake, is nothing that a request may reach.
+ * Where it cannot be closed, it is what it would be for any program.
+ */
+static void
+close_inherited(const struct job *job)
+{
+	const int keep[] = { job->in, job->out, log_descriptor() };
+
+	descriptors_close_others(keep, sizeof(keep) / sizeof(keep[0]));
 }
 
 static int
-run(const struct options *options)
+run(const struct options *options, struct service *service)
 {
 	static struct job job;
 	int r;
@@ -759,20 +862,39 @@ run(const struct options *options)
 		return print_help(options);
 	if (options->mode == OPTIONS_MODE_VERSION)
 		_exit(print_version(options));
-	r = find_job(options, &job);
+	r = find_job(options, service, &job);
 	if (r < 0)
 		log_message("take passed sockets: %s", strerror(-r));
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (!job.supervised)
+		close_inherited(&job);
 	/* Nothing is left to flush, and what libraries do at exit is not allowed any
 	 * more. */
 	_exit(serve(options, &job));
+}
+
+/* Started by PID 1 in place of another one: it goes on with what that one had. */
+static void
+take_inheritance(struct service *service)
+{
+	void *log;
+
+	service->renewal = renewal_none();
+	if (!renewal_find(service->argv[0], &service->renewal, &service->found))
+		return;
+	/* execve(2) has named it "exe". */
+	prctl(PR_SET_NAME, "metrics-sidecar");
+	log = renewal_map_log(&service->renewal);
+	if (log)
+		log_share_memory(log);
 }
 
 int
 main(int argc, char *argv[])
 {
 	static struct options options;
+	struct service service; /* left untouched where it is not needed */
 	char text[256] = "";
 	struct buf message = buf_over(text, sizeof(text));
 
@@ -780,9 +902,11 @@ main(int argc, char *argv[])
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	log_init();
+	service.argv = argv;
+	take_inheritance(&service);
 	if (options_parse(&options, argc, argv, &message) < 0) {
 		log_message("%s", text);
 		return EXIT_USAGE;
 	}
-	return run(&options);
+	return run(&options, &service);
 }

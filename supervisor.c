@@ -39,15 +39,15 @@ enum {
 	GIVE_WAY_NS = 50 * 1000,
 	SLEPT_US = 20, /* a wait that took less had an event at once */
 	/*
-	 * So many processes that crash in so short a time are no accident: somebody who
-	 * guesses is made to wait, and longer each time, until there is peace.
+	 * Between two crashes when they are many. The shorter one is enough where each
+	 * guess meets other addresses, and leaves room for a scrape in its time.
 	 */
-	CRASHES = 3,
-	CRASH_WINDOW_MS = 10 * 1000,
 	CRASH_DELAY_MAX_MS = 5000,
-	CRASH_PEACE_MS = 60 * 1000,
-	KILL_GRACE_MS = 1000, /* a process ends itself at its deadline, or else */
-	ANSWERED_MS = 500,    /* for the client to close first: TIME_WAIT is its */
+	CRASH_DELAY_RENEWED_MAX_MS = 2000,
+	CRASHES_OF_ONE_LAYOUT = 3,
+	RENEW_GRACE_MS = 1000, /* for what is being answered, before a renewal */
+	KILL_GRACE_MS = 1000,  /* a process ends itself at its deadline, or else */
+	ANSWERED_MS = 500,     /* for the client to close first: TIME_WAIT is its */
 	CLOSING_MS = 2000,
 	DISCARD_MAX = 1024 * 1024, /* bytes read after the answer */
 	/* Three standard ones, log, epoll, one just accepted, and more. */
@@ -64,20 +64,13 @@ struct listener {
 	bool pending; /* there may be connections to accept */
 };
 
-/* Processes that crashed, and what that does to the next ones. */
-struct crashes {
-	int64_t at_ms[CRASHES]; /* the last ones, in turn; 0 for none */
-	int64_t last_ms;
-	size_t next;
-	struct backoff backoff; /* all zeros in peace */
-};
-
 struct supervisor {
 	const struct supervisor_config *config;
 	struct hold hold;
 	struct listener listeners[LISTEN_MAX];
 	char peek[SUPERVISOR_PEEK_MAX]; /* one for all connections */
-	struct crashes crashes;
+	size_t crashed;                 /* of this supervisor's processes */
+	int64_t renew_at_ms; /* at the latest; 0 while a renewal is not wanted */
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;
 	int64_t ask_at_ms; /* whether to end */
@@ -264,9 +257,9 @@ head_ms(const struct supervisor *s)
 	                                                  : SUPERVISOR_HEAD_MS;
 }
 
-/* Take a new connection into the table. */
+/* Take a connection into the table that came at `accepted_ms`. */
 static void
-hold_connection(struct supervisor *s, int fd)
+hold_connection(struct supervisor *s, int fd, int64_t accepted_ms)
 {
 	struct hold_connection *c;
 
@@ -281,7 +274,7 @@ hold_connection(struct supervisor *s, int fd)
 	c->fd = fd;
 	c->discarded = 0;
 	c->killed = false;
-	c->accepted_ms = util_now_ms();
+	c->accepted_ms = accepted_ms;
 	c->deadline_ms = c->accepted_ms + head_ms(s);
 	hold_move(&s->hold, c, HOLD_HEAD);
 	/* Most heads are there already; only the others are worth watching. */
@@ -352,7 +345,7 @@ accept_connections(struct supervisor *s, size_t i)
 		fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0) {
 			listener->accepting = (struct backoff){ 0 };
-			hold_connection(s, fd);
+			hold_connection(s, fd, util_now_ms());
 			give_way(s);
 		} else if (!is_peer_error(errno)) {
 			break;
@@ -486,41 +479,43 @@ handle_event(struct supervisor *s, const struct epoll_event *event)
 		discard_input(s, c);
 }
 
-/* Close first..last; last is never below first - 1. */
-static void
-close_from_to(unsigned first, unsigned last)
+static bool
+is_one_of(int fd, const int fds[], size_t count)
 {
-	struct rlimit limit = { .rlim_cur = 0 };
+	size_t i;
 
-	if (first > last)
-		return;
-#ifdef SYS_close_range
-	if (syscall(SYS_close_range, first, last, 0) == 0)
-		return;
-#endif
-	/* Before Linux 5.9, or forbidden: none is above what was allowed. */
-	getrlimit(RLIMIT_NOFILE, &limit);
-	for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; fd++)
-		close((int)fd);
+	for (i = 0; i < count && fds[i] != fd; i++)
+		;
+	return i < count;
 }
 
 /* Close all but the standard ones, what the child keeps, and its own connection. */
 static void
 close_others(const struct supervisor *s, int own)
 {
-	int from = STDERR_FILENO + 1;
+	int keep[SUPERVISOR_KEEP_MAX + 1];
+	const size_t count = sizeof(keep) / sizeof(keep[0]);
 
-	for (;;) {
-		int next = own >= from ? own : INT_MAX;
+	memcpy(keep, s->config->keep, sizeof(s->config->keep));
+	keep[SUPERVISOR_KEEP_MAX] = own;
+	if (descriptors_close_range(keep, count) == 0)
+		return;
+	/* Before Linux 5.9, or refused: what is known to be open, and nothing else is. */
+	for (size_t i = 0; i < s->config->inherited.count; i++) {
+		if (!is_one_of(s->config->inherited.fds[i], keep, count))
+			close(s->config->inherited.fds[i]);
+	}
+	for (size_t i = 0; i < s->config->socket_count; i++)
+		close(s->config->sockets[i].fd);
+	close(s->epoll_fd);
+	for (int state = HOLD_HEAD; state < HOLD_STATES; state++) {
+		const struct hold_connection *c =
+			hold_oldest(&s->hold, (enum hold_state)state);
 
-		for (int i = 0; i < SUPERVISOR_KEEP_MAX; i++) {
-			if (s->config->keep[i] >= from && s->config->keep[i] < next)
-				next = s->config->keep[i];
+		for (; c; c = c->newer) {
+			if (c->fd != own)
+				close(c->fd);
 		}
-		close_from_to((unsigned)from, (unsigned)next - 1);
-		if (next == INT_MAX)
-			return;
-		from = next + 1;
 	}
 }
 
@@ -544,35 +539,6 @@ fill_child(const struct supervisor *s, const struct hold_connection *c,
 	ret_child->tally = *s->config->tally;
 }
 
-static void
-note_crash(struct crashes *crashes)
-{
-	int64_t now = util_now_ms(), third_last;
-
-	crashes->last_ms = now;
-	crashes->at_ms[crashes->next] = now;
-	crashes->next = (crashes->next + 1) % CRASHES;
-	third_last = crashes->at_ms[crashes->next];
-	if (crashes->backoff.delay_ms > 0 ||
-		(third_last > 0 && now - third_last < CRASH_WINDOW_MS))
-		backoff_grow(&crashes->backoff, CRASH_DELAY_MAX_MS);
-}
-
-/* One process for each delay, until there is peace. */
-static bool
-may_start_process(struct crashes *crashes)
-{
-	int64_t now = util_now_ms();
-
-	if (crashes->backoff.delay_ms > 0 && now - crashes->last_ms >= CRASH_PEACE_MS)
-		crashes->backoff = (struct backoff){ 0 };
-	if (now < crashes->backoff.until_ms)
-		return false;
-	if (crashes->backoff.delay_ms > 0)
-		crashes->backoff.until_ms = now + crashes->backoff.delay_ms;
-	return true;
-}
-
 /* Returns true in a child. */
 static bool
 start_processes(struct supervisor *s, struct supervisor_child *ret_child)
@@ -581,7 +547,8 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 
 	while ((c = hold_oldest(&s->hold, HOLD_READY)) &&
 		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes &&
-		may_start_process(&s->crashes)) {
+		crashes_allow_start(
+			&s->config->tally->crashes, hold_count(&s->hold, HOLD_BUSY))) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -618,13 +585,39 @@ judge(const struct hold_connection *c, int status)
 	               : SUPERVISOR_FAILED;
 }
 
+/*
+ * A process that crashed may have been a guess at an address or at the canary, which are
+ * the same in all that one supervisor forks. A renewal makes what they learned worthless:
+ * after three, and after each while there are many.
+ */
+static void
+note_crash(struct supervisor *s, enum supervisor_outcome outcome)
+{
+	struct crashes *crashes = &s->config->tally->crashes;
+	const bool may_renew = s->config->may_renew;
+
+	/* One that had to be killed is no crash, but may have been a guess as well. */
+	if (outcome == SUPERVISOR_CRASHED)
+		crashes_note(crashes,
+			may_renew ? CRASH_DELAY_RENEWED_MAX_MS : CRASH_DELAY_MAX_MS);
+	if (++s->crashed < CRASHES_OF_ONE_LAYOUT && !crashes_are_many(crashes))
+		return;
+	if (!may_renew) {
+		log_message_once("start supervisor with new addresses: not the child of "
+				 "our PID 1: crashes are slowed down only");
+	} else if (s->renew_at_ms == 0) {
+		log_message("start supervisor with new addresses: processes crashed");
+		s->renew_at_ms = util_now_ms() + RENEW_GRACE_MS;
+	}
+}
+
 static void
 finish(struct supervisor *s, struct hold_connection *c, int status)
 {
 	enum supervisor_outcome outcome = judge(c, status);
 
-	if (outcome == SUPERVISOR_CRASHED)
-		note_crash(&s->crashes);
+	if (outcome == SUPERVISOR_CRASHED || c->killed)
+		note_crash(s, outcome);
 	if (outcome != SUPERVISOR_SERVED) {
 		drop(s, c, outcome, no_word);
 		return;
@@ -769,6 +762,8 @@ next_deadline(const struct supervisor *s)
 		for (; c; c = next_candidate(c))
 			next = earlier(next, c->deadline_ms);
 	}
+	if (s->renew_at_ms > 0)
+		return earlier(next, s->renew_at_ms);
 	for (size_t i = 0; i < s->config->socket_count; i++) {
 		const struct listener *listener = &s->listeners[i];
 
@@ -777,9 +772,11 @@ next_deadline(const struct supervisor *s)
 		if (!listener->watched)
 			next = earlier(next, listener->opening.until_ms);
 	}
-	if (s->crashes.backoff.delay_ms > 0 && hold_count(&s->hold, HOLD_READY) > 0 &&
+	if (crashes_are_many(&s->config->tally->crashes) &&
+		hold_count(&s->hold, HOLD_READY) > 0 &&
 		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes)
-		next = earlier(next, s->crashes.backoff.until_ms);
+		next = earlier(next, crashes_due_ms(&s->config->tally->crashes,
+					     hold_count(&s->hold, HOLD_BUSY)));
 	if (s->watchdog_ms > 0)
 		next = earlier(next, s->watchdog_at_ms);
 	if (s->config->should_end)
@@ -936,22 +933,81 @@ stop(struct supervisor *s)
 		kill(c->pid, SIGKILL);
 }
 
+/*
+ * Connections of a predecessor, from when they were accepted. One that was taken over may
+ * have sent anything: a time that cannot be is the present.
+ */
+static void
+take_over(struct supervisor *s)
+{
+	int64_t accepted_ms;
+	int fd;
+
+	while ((fd = handover_receive(&s->config->handover, &accepted_ms)) >= 0) {
+		int64_t now = util_now_ms();
+
+		if (accepted_ms > now || accepted_ms < now - s->config->timeout_ms)
+			accepted_ms = now;
+		hold_connection(s, fd, accepted_ms);
+	}
+}
+
+/* Give a successor what no process has been started for. */
+static void
+hand_over(struct supervisor *s)
+{
+	static const enum hold_state states[] = { HOLD_READY, HOLD_HEAD };
+	struct hold_connection *c;
+
+	/* They end with this process. */
+	s->config->tally->outcomes[SUPERVISOR_FAILED] += hold_count(&s->hold, HOLD_BUSY);
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		while ((c = hold_oldest(&s->hold, states[i]))) {
+			if (handover_send(&s->config->handover, c->fd, c->accepted_ms) ==
+				0)
+				close_quietly(s, c);
+			else
+				drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
+		}
+	}
+}
+
+/* Whether the time for a renewal has come: nothing is being answered, or for too long. */
+static bool
+is_time_to_renew(const struct supervisor *s)
+{
+	return s->renew_at_ms > 0 &&
+	       (hold_count(&s->hold, HOLD_BUSY) == 0 || util_now_ms() >= s->renew_at_ms);
+}
+
+/* One turn. Returns true in a child. */
+static bool
+work(struct supervisor *s, struct supervisor_child *ret_child)
+{
+	start_listeners(s);
+	answer_watchdog(s);
+	wait_for_events(s);
+	signals_let_in();
+	reap(s);
+	for (size_t i = 0; s->renew_at_ms == 0 && i < s->config->socket_count; i++)
+		accept_connections(s, i);
+	expire_all(s);
+	return s->renew_at_ms == 0 && start_processes(s, ret_child);
+}
+
 int
 supervisor_run(const struct supervisor_config *config, struct supervisor_child *ret_child)
 {
 	static struct supervisor s;
 
 	start(&s, config);
+	take_over(&s);
 	while (!signals_told_to_stop() && !is_idle(&s) && !should_end(&s)) {
-		start_listeners(&s);
-		answer_watchdog(&s);
-		wait_for_events(&s);
-		signals_let_in();
-		reap(&s);
-		for (size_t i = 0; i < config->socket_count; i++)
-			accept_connections(&s, i);
-		expire_all(&s);
-		if (start_processes(&s, ret_child))
+		if (is_time_to_renew(&s)) {
+			hand_over(&s);
+			return SUPERVISOR_RENEW;
+		}
+		if (work(&s, ret_child))
 			return 1;
 	}
 	stop(&s);

@@ -13,6 +13,9 @@
 #ifndef SUPERVISOR_H
 #define SUPERVISOR_H
 
+#include "crashes.h"
+#include "descriptors.h"
+#include "handover.h"
 #include "hold.h"
 #include "listen.h"
 #include "util.h"
@@ -28,6 +31,7 @@ enum {
 	SUPERVISOR_PEEK_MAX = 20 * 1024, /* bytes that head_is_ready() is shown */
 	SUPERVISOR_ASK_MS = 2000,        /* between two questions whether to end */
 	SUPERVISOR_KEEP_MAX = 2,
+	SUPERVISOR_RENEW = 2, /* what supervisor_run() returns to be started anew */
 };
 
 /* How a connection ended. */
@@ -51,6 +55,7 @@ extern const char *const supervisor_outcome_names[SUPERVISOR_OUTCOMES];
 struct supervisor_tally {
 	int64_t start_time_ms; /* Unix time of the first supervisor's start, or 0 */
 	uint64_t outcomes[SUPERVISOR_OUTCOMES];
+	struct crashes crashes;
 };
 
 struct supervisor_config {
@@ -60,6 +65,14 @@ struct supervisor_config {
 	struct supervisor_tally *tally;
 	/* Descriptors that children keep, besides 0 to 2 and their connection; or -1. */
 	int keep[SUPERVISOR_KEEP_MAX];
+	/* Those that were open before, which children are not to have. */
+	struct descriptors inherited;
+	/*
+	 * Whether an end with SUPERVISOR_RENEW is the start of a successor with other
+	 * addresses, and how connections get there.
+	 */
+	bool may_renew;
+	struct handover handover;
 	size_t max_connections; /* 1 to SUPERVISOR_CONNECTIONS_MAX */
 	size_t max_processes;   /* 1 to SUPERVISOR_PROCESSES_MAX */
 	int64_t timeout_ms;     /* for a whole exchange, from accept on */
@@ -89,7 +102,9 @@ struct supervisor_child {
  *
  * Returns 1 in a child, which owns ret_child->connection and has no other descriptor of
  * the supervisor but those of config->keep; 0 when it has come to its end: children are
- * killed then.
+ * killed then; SUPERVISOR_RENEW when processes have crashed that shared this one's
+ * addresses, and config->may_renew: the process is to end, and a successor has the
+ * connections whose requests were not being answered.
  */
 int supervisor_run(
 	const struct supervisor_config *config, struct supervisor_child *ret_child);

@@ -638,6 +638,207 @@ probe() {
     [ "$(outcome crashed)" = 5 ]
 }
 
+# layout PID: where the program and its stack lie in that process.
+layout() {
+    awk '$NF ~ /metrics-sidecar$/ && !seen { seen = 1; printf "%s ", $1 } $NF == "[stack]" { print $1 }' "/proc/$1/maps"
+}
+
+# find_supervisor: SERVER_PID, the child of PID 1 that accepts; a tracer may be another one.
+find_supervisor() {
+    SERVER_PID=$(pgrep -P "$PID1" -x metrics-sidecar)
+}
+
+# crash_one: a request whose process crashes; its layout goes to $LAYOUTS.
+crash_one() {
+    local child
+    start_client "crash$1"
+    has_child() {
+        find_supervisor && child=$(children) && [ -n "$child" ]
+    }
+    wait_until 8 has_child
+    layout "$child" >>"$LAYOUTS"
+    kill -SEGV "$child"
+    wait_until 5 is_gone "$child"
+}
+
+@test "PID 1: after three crashes there is a supervisor with other addresses; who waits is answered by it" {
+    LAYOUTS=$BATS_TEST_TMPDIR/layouts
+    make_stuck_procfs
+    as_pid1 --path.procfs="$STUCK" --max-processes=1 --timeout=30
+    local i
+    for i in 1 2; do
+        crash_one "$i"
+    done
+    [ "$(sort -u "$LAYOUTS" | wc -l)" -eq 1 ]
+    # Three complete requests, of which the first one crashes, and one that is complete when another supervisor has it.
+    start_client crashed
+    wait_until 5 has_children 1
+    start_client two
+    start_client three
+    mkfifo "$BATS_TEST_TMPDIR/slow"
+    start slow ns bash -c 'exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.0\r\n" >&5
+        read -r _ <"$1"; printf "\r\n" >&5; cat <&5' bash "$BATS_TEST_TMPDIR/slow"
+    all_came() {
+        [ "$(ns ss -Htn state established '( sport = :9999 )' | wc -l)" -eq 4 ]
+    }
+    wait_until 5 all_came
+    local before=$SERVER_PID
+    layout "$(children)" >>"$LAYOUTS"
+    kill -SEGV "$(children)"
+    wait_until 5 is_gone "$before"
+    ns_listens 9999
+    echo go >"$BATS_TEST_TMPDIR/slow"
+    wait_until 8 find_supervisor
+    wait_until 8 has_children 1
+    layout "$(children)" >>"$LAYOUTS"
+    [ "$(sort -u "$LAYOUTS" | wc -l)" -eq 2 ]
+    let_scan_go
+    wait_until 8 client_has two 200
+    wait_until 8 client_has three 200
+    wait_until 8 grep -q '^HTTP/1.1 200 OK' "$BATS_TEST_TMPDIR/slow.out"
+    grep -q 'start supervisor with new addresses: processes crashed' "$BATS_TEST_TMPDIR/server.err"
+    refute grep -q 'accept connections' "$BATS_TEST_TMPDIR/server.err"
+    [ "$(grep -c 'listen on' "$BATS_TEST_TMPDIR/server.err")" -eq 1 ]
+    # Counters go on.
+    [ "$(outcome crashed)" = 3 ]
+    [ "$(outcome served)" -ge 3 ]
+    expect_end_within "$PID1" "$UNSHARE_PID"
+}
+
+@test "PID 1: no more than three processes that crash have the same addresses" {
+    LAYOUTS=$BATS_TEST_TMPDIR/layouts
+    make_stuck_procfs
+    as_pid1 --path.procfs="$STUCK" --max-processes=1 --timeout=30
+    local i most
+    for i in $(seq 8); do
+        crash_one "$i"
+    done
+    most=$(sort "$LAYOUTS" | uniq -c | sort -rn | awk 'NR == 1 { print $1 }')
+    echo "# 8 crashes, $(sort -u "$LAYOUTS" | wc -l) layouts, at most $most of one" >&3
+    [ "$most" -le 3 ]
+    [ "$(outcome_when_unstuck crashed)" = 8 ]
+}
+
+outcome_when_unstuck() {
+    unstick_procfs
+    wait_until 8 serves
+    outcome "$1"
+}
+
+@test "PID 1: a supervisor that dies by itself has a successor with other addresses" {
+    as_pid1
+    serves
+    local before
+    before=$(layout "$SERVER_PID")
+    kill -SEGV "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    wait_until 5 serves
+    find_supervisor
+    [ "$(layout "$SERVER_PID")" != "$before" ]
+    [ "$(layout "$SERVER_PID")" != "$(layout "$PID1")" ]
+    # It is confined as the first one was, and has nothing of PID 1 but what it needs: memory, sockets, epoll, the log.
+    grep -qE '^NoNewPrivs:\s+1$' "/proc/$SERVER_PID/status"
+    grep -qE '^Seccomp:\s+2$' "/proc/$SERVER_PID/status"
+    [ "$(find "/proc/$SERVER_PID/fd" -type l | wc -l)" -le 10 ]
+}
+
+@test "PID 1: a program that cannot be executed any more: said, and scrapes go on" {
+    SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=execve -e signal=none -P /proc/self/exe -e inject=execve:error=ENOENT "$PROGRAM"
+    serves
+    find_supervisor
+    kill -SEGV "$SERVER_PID"
+    wait_until 5 grep -q 'start supervisor with new addresses: exec /proc/self/exe: No such file or directory: same addresses' \
+        "$BATS_TEST_TMPDIR/server.err"
+    wait_until 5 serves
+    # And so it is where nothing can be prepared for it.
+    stop_all
+    ns_create
+    SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=socketpair -e signal=none -e inject=socketpair:error=EMFILE "$PROGRAM"
+    grep -q 'prepare other addresses for each supervisor: Too many open files: all have the same' "$BATS_TEST_TMPDIR/server.err"
+    find_supervisor
+    kill -SEGV "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    wait_until 5 serves
+}
+
+@test "three crashes without PID 1: said that addresses stay the same" {
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --max-processes=1
+    local i child
+    for i in 1 2 3; do
+        start_client "client$i"
+        wait_until 5 has_children 1
+        child=$(children)
+        kill -SEGV "$child"
+        wait_until 5 is_gone "$child"
+    done
+    wait_until 5 grep -q 'start supervisor with new addresses: not the child of our PID 1' "$BATS_TEST_TMPDIR/server.err"
+    is_gone "$SERVER_PID" && fail "it has ended"
+    unstick_procfs
+    wait_until 5 serves
+}
+
+# without_close_range COMMAND...: as on a kernel before 5.9, or in a runtime that does not know the call; close() is
+# written to $TRACE, and descriptor 60 is what somebody has left open.
+without_close_range() {
+    TRACE=$BATS_TEST_TMPDIR/trace
+    start server ns bash -c 'ulimit -n "$(ulimit -Hn)"; exec 60</etc/passwd; exec "$@"' bash \
+        strace -D -f -qq -o "$TRACE" -e trace=close,close_range -e signal=none -e inject=close_range:error=EPERM "$@"
+}
+
+@test "close_range() is refused: a scrape closes what is open, not what could be, and no process has what is not its own" {
+    make_stuck_procfs
+    without_close_range "$PROGRAM" --path.procfs="$STUCK"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 grep -q 'listen on' "$BATS_TEST_TMPDIR/server.err"
+    start idle ns "$PEER" idle 127.0.0.1 9999 20
+    idle_ones_came() {
+        [ "$(find "/proc/$SERVER_PID/fd" -type l | wc -l)" -ge 27 ]
+    }
+    wait_until 5 idle_ones_came
+    [ -e "/proc/$SERVER_PID/fd/60" ]
+    start_client one
+    wait_until 20 has_children 1
+    local child
+    child=$(children)
+    # It is closed by the time it opens the table. What was not yet its own is the other 20 connections, and what we left.
+    waits_for_table() {
+        readlink "/proc/$child"/fd/* | grep -q "^$STUCK"
+    }
+    wait_until 20 waits_for_table
+    refute grep -q 'passwd' <(readlink "/proc/$child"/fd/*)
+    [ "$(readlink "/proc/$child"/fd/* | grep -c socket:)" -le 2 ] || fail "$(readlink "/proc/$child"/fd/*)"
+    let_scan_go
+    wait_until 20 client_has one 200
+    local calls
+    calls=$(grep -cE "^$child +close\(" "$TRACE")
+    echo "# close() in the process of a scrape, limit $(ulimit -Hn): $calls" >&3
+    [ "$calls" -le 64 ]
+}
+
+@test "one shot: what its launcher has left open is closed before the request, with close_range() and without" {
+    mkfifo "$BATS_TEST_TMPDIR/pipe"
+    local how pid
+    for how in '' "strace -D -f -qq -o /dev/null -e trace=close_range -e signal=none -e inject=close_range:error=ENOSYS"; do
+        exec 7<>"$BATS_TEST_TMPDIR/pipe"
+        # shellcheck disable=SC2086 # words
+        bash -c 'exec 60</etc/passwd 61</etc/group; exec "$@"' bash $how "$PROGRAM" --inetd <&7 >"$BATS_TEST_TMPDIR/answer" \
+            2>"$BATS_TEST_TMPDIR/one.err" 3>&- 7>&- &
+        pid=$!
+        STARTED+=("$pid")
+        is_confined() {
+            grep -qE '^Max processes +0 ' "/proc/$pid/limits"
+        }
+        wait_until 5 is_confined
+        refute grep -qE 'passwd|group' <(readlink "/proc/$pid"/fd/*)
+        printf 'GET /metrics HTTP/1.0\r\n\r\n' >&7
+        wait_until 5 grep -q '^port_used' "$BATS_TEST_TMPDIR/answer"
+        exec 7>&-
+        wait "$pid"
+        [ ! -s "$BATS_TEST_TMPDIR/one.err" ]
+    done
+}
+
 @test "a killed supervisor leaves no process behind" {
     start_stuck_scan
     local child
