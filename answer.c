@@ -265,6 +265,35 @@ answer_write(char data[static ANSWER_MAX], const struct answer_facts *facts,
 	return (struct slice){ start, head.len + (is_head ? 0 : answer.content.len) };
 }
 
+/* The most that escaping makes of a name, when it makes `escaped` bytes of one. */
+static size_t
+count_name_bytes(const char *name, size_t escaped)
+{
+	size_t count = 0;
+
+	for (; *name != '\0'; name++)
+		count += *name > ' ' && *name <= '~' && !strchr("&<>\"'\\", *name)
+		                 ? 1
+		                 : escaped;
+	return count;
+}
+
+size_t
+answer_longest(const char *pod_name, size_t destinations)
+{
+	enum {
+		LABEL_ESCAPED = 3,
+		HTML_ESCAPED = sizeof("&#xfffd;") - 1
+	};
+	const size_t metrics =
+		(ANSWER_SAMPLES + destinations) *
+		(ANSWER_SAMPLE + count_name_bytes(pod_name, LABEL_ESCAPED));
+	const size_t page = ANSWER_PAGE + destinations * ANSWER_PAGE_ROW +
+	                    2 * count_name_bytes(pod_name, HTML_ESCAPED);
+
+	return ANSWER_HEAD_MAX + (metrics > page ? metrics : page);
+}
+
 static int
 write_or_log(struct buf *b, const struct answer_facts *facts, const struct form *form)
 {

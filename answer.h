@@ -24,9 +24,17 @@
 
 enum {
 	/*
-	 * At most 47 samples and DESTINATIONS_TOP_MAX more with a name of at most 253
-	 * bytes, each of which U+FFFD can make three: 47 * (759 + 160) and 100 *
-	 * (759 + 171) are 133 KiB.
+	 * Metrics: so many samples and one for each named destination, each with so many
+	 * bytes besides the pod name, their part of the headings among them.
+	 */
+	ANSWER_SAMPLES = 47,
+	ANSWER_SAMPLE = 171,
+	/* The page: twice the pod name, and so many bytes besides it and the rows. */
+	ANSWER_PAGE = 20480,
+	ANSWER_PAGE_ROW = 320, /* of a named destination */
+	/*
+	 * A name has at most 253 bytes, each of which U+FFFD can make three: 147 *
+	 * (759 + 171) bytes are 134 KiB.
 	 */
 	ANSWER_CONTENT_MAX = 144 * 1024,
 	ANSWER_HEAD_MAX = 768,
@@ -68,6 +76,9 @@ struct answer_facts {
  */
 struct slice answer_write(char data[static ANSWER_MAX], const struct answer_facts *facts,
 	enum http_status status, const struct http_request *request, bool is_head);
+
+/* The most bytes of a response with this pod name and so many named destinations. */
+size_t answer_longest(const char *pod_name, size_t destinations);
 
 /*
  * Append the exposition alone, in the text format. Returns 0, or -errno after logging

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -23,6 +24,13 @@ enum {
 		500, /* a client that knows Content-Length needs one round trip */
 	DRAIN_MS = 2000,
 	DRAIN_MAX = 1024 * 1024, /* bytes */
+	ACKNOWLEDGED_MS = 10,    /* between two looks */
+	/*
+	 * The send buffer takes an answer whole. Where the kernel gives less, a client
+	 * has a second, and one more for each so many bytes that it takes.
+	 */
+	STALL_MS = 1000,
+	BYTES_PER_MS = 16,
 };
 
 static volatile sig_atomic_t ticks;
@@ -125,35 +133,56 @@ exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
 	return (ssize_t)len;
 }
 
-int
-exchange_write(int fd, const char *data, size_t len, int64_t until_ms)
+/* `has_pace`: the peer is a client, whose pace has a lower bound. */
+static int
+write_all(int fd, const char *data, size_t len, int64_t until_ms, bool has_pace)
 {
+	const int64_t began_ms = util_now_ms();
+	size_t done = 0;
 	int ready = 0;
 
-	while (len > 0) {
+	while (done < len) {
 		/* Said to be ready and yet not: asked for nothing, poll(2) just waits. */
 		struct pollfd pollfd = { .fd = fd, .events = ready > 0 ? 0 : POLLOUT };
-		ssize_t n = write(fd, data, len);
+		int64_t pace_ms = began_ms + STALL_MS + (int64_t)done / BYTES_PER_MS;
+		ssize_t n = has_pace ? send(fd, data + done, len - done,
+					       MSG_DONTWAIT | MSG_NOSIGNAL)
+		                     : write(fd, data + done, len - done);
 
 		if (n >= 0) {
-			data += n;
-			len -= (size_t)n;
+			done += (size_t)n;
 			ready = 0;
 		} else if (errno != EAGAIN && errno != EINTR) {
 			return -errno;
-		} else if (ticks == 0 && util_now_ms() < until_ms) {
+		} else if (ticks == 0 && util_now_ms() < until_ms &&
+			   (!has_pace || util_now_ms() < pace_ms)) {
 			ready = poll(&pollfd, 1, TICK_MS);
 		} else {
 			return -ETIMEDOUT;
 		}
-		if (len > 0 && ticks > 0)
+		if (done < len && ticks > 0)
 			return -ETIMEDOUT;
 	}
 	return 0;
 }
 
-/* Read and forget until the peer closes. Returns false when it has not, and may yet. */
-static bool
+int
+exchange_write(int fd, const char *data, size_t len, int64_t until_ms)
+{
+	return write_all(fd, data, len, until_ms, false);
+}
+
+int
+exchange_send(int socket, const char *data, size_t len, int64_t until_ms)
+{
+	return write_all(socket, data, len, until_ms, true);
+}
+
+/*
+ * Read and forget until the peer closes. Returns 0 when it has, a positive number after
+ * too many bytes, -ETIMEDOUT when it may yet close, or -errno.
+ */
+static ssize_t
 drain(int fd, int64_t until_ms, size_t *drained)
 {
 	static char buf[4096];
@@ -164,7 +193,23 @@ drain(int fd, int64_t until_ms, size_t *drained)
 		if (n > 0)
 			*drained += (size_t)n;
 	} while (n > 0 && *drained < DRAIN_MAX);
-	return n != -ETIMEDOUT;
+	return n;
+}
+
+/*
+ * Wait until the peer has acknowledged all, our end among it, or the connection is lost,
+ * which poll(2) tells, or the deadline has passed. Not by waiting for an event: there is
+ * none for this, or it is there already.
+ */
+static void
+wait_until_acknowledged(int socket)
+{
+	struct pollfd lost = { .fd = socket }, nothing = { .fd = -1 };
+	int bytes;
+
+	while (ticks == 0 && ioctl(socket, TIOCOUTQ, &bytes) == 0 && bytes > 0 &&
+		(poll(&lost, 1, 0) <= 0 || !(lost.revents & POLLERR)))
+		poll(&nothing, 1, ACKNOWLEDGED_MS);
 }
 
 bool
@@ -181,10 +226,12 @@ exchange_finish(int socket)
 {
 	int64_t now = util_now_ms();
 	size_t drained = 0;
+	ssize_t n = drain(socket, now + PEER_CLOSES_MS, &drained);
 
-	if (drain(socket, now + PEER_CLOSES_MS, &drained))
-		return;
 	/* Closing first costs a TIME_WAIT, but this client may be reading to the end. */
 	shutdown(socket, SHUT_WR);
-	drain(socket, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
+	if (n == -ETIMEDOUT)
+		n = drain(socket, now + PEER_CLOSES_MS + DRAIN_MS, &drained);
+	if (n == 0 || n == -ETIMEDOUT)
+		wait_until_acknowledged(socket);
 }

@@ -45,14 +45,23 @@ ssize_t exchange_read(int fd, char *buf, size_t size, int64_t until_ms,
  */
 int exchange_write(int fd, const char *data, size_t len, int64_t until_ms);
 
+/*
+ * Write it all to a client, which must take it at a pace of its own choice above 16 KiB a
+ * second, after a first second; the kernel takes as much as the send buffer has room for.
+ *
+ * Returns 0, -ETIMEDOUT, or -errno of send(2).
+ */
+int exchange_send(int socket, const char *data, size_t len, int64_t until_ms);
+
 /* Whether both descriptors are one socket: what exchange_finish() is for. */
 bool exchange_is_one_socket(int in, int out);
 
 /*
  * Let the peer of a socket close first, for a bounded time and a bounded number of bytes.
  * Its last bytes are read: a close with unread bytes is a reset, which takes the response
- * with it. TIME_WAIT stays on its side, unless ours was closed already. Other pairs of
- * descriptors need none of that.
+ * with it. Then end our side, and wait until the peer has acknowledged all, or the
+ * deadline has passed: close(2) may throw the rest away. TIME_WAIT stays on its side,
+ * unless ours was closed already. Other pairs of descriptors need none of that.
  */
 void exchange_finish(int socket);
 

@@ -36,7 +36,8 @@ struct hold_connection {
 	int64_t accepted_ms;
 	int64_t ready_ms;    /* when its head was complete */
 	int64_t deadline_ms; /* of its state */
-	size_t discarded;    /* bytes read and thrown away after the answer */
+	uint32_t discarded;  /* bytes read and thrown away after the answer */
+	uint32_t unread;     /* bytes that the kernel holds for its answer */
 	pid_t pid;           /* of the process that answers it, while busy */
 	bool killed;         /* that process, for being late */
 	int fd;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -295,15 +296,6 @@ is_service_socket(int fd)
 	return address.ss_family == AF_INET || address.ss_family == AF_INET6;
 }
 
-/* Connections have it from the listening socket. */
-static void
-bound_receive_buffer(int fd)
-{
-	const int size = LISTEN_RECEIVE_BUFFER;
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-}
-
 static bool
 is_same_file(int a, int b)
 {
@@ -339,7 +331,6 @@ static void
 add_listening(struct listen_found *found, int fd)
 {
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	bound_receive_buffer(fd);
 	found->role = LISTEN_ROLE_PASSED;
 	found->sockets[found->count++] =
 		(struct listen_socket){ .fd = fd, .passed = true };
@@ -435,7 +426,6 @@ create_once(int family, int only_ipv6)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_ipv6, sizeof(only_ipv6));
-	bound_receive_buffer(fd);
 	return fd;
 }
 
@@ -548,6 +538,22 @@ listen_open(struct listen_socket *socket)
 	fall_back_to_ipv4(&socket->address);
 	r = listen_create(socket);
 	return r < 0 ? r : bind_and_listen(socket);
+}
+
+void
+listen_bound_connection(int fd, size_t answer_max, int64_t timeout_ms)
+{
+	const int receive = LISTEN_RECEIVE_BUFFER;
+	/* The kernel doubles it, for its own part. */
+	const int send = (int)(answer_max * LISTEN_SEND_FACTOR / 2);
+	const unsigned user_timeout = (unsigned)timeout_ms + LISTEN_USER_TIMEOUT_MORE_MS;
+	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	setsockopt(
+		fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
 }
 
 /* An accepted UNIX socket tells of its client's namespace, not of the listening one's. */

@@ -5,7 +5,7 @@
  *
  * Source: sd_listen_fds(3), inetd(8), xinetd.conf(5), socket(7) (SO_ACCEPTCONN), unix(7),
  * ipv6(7) (IPV6_V6ONLY, sin6_scope_id), netdevice(7) (SIOCGIFINDEX); Linux
- * net/core/sock.c (SO_NETNS_COOKIE).
+ * net/core/sock.c (SO_NETNS_COOKIE); tcp(7) (TCP_USER_TIMEOUT).
  */
 #ifndef LISTEN_H
 #define LISTEN_H
@@ -29,6 +29,14 @@ enum {
 	 * part; without a limit a peer could make it hold megabytes.
 	 */
 	LISTEN_RECEIVE_BUFFER = 24 * 1024,
+	/*
+	 * What the kernel holds for a byte of an answer, at most: 1,100 bytes for a
+	 * segment of 289, of which two do not fit into half of the least window that a
+	 * socket of Linux can have (1,152 bytes; tcp_bound_to_half_wnd()).
+	 */
+	LISTEN_SEND_FACTOR = 4,
+	/* The kernel gives up after we should have. */
+	LISTEN_USER_TIMEOUT_MORE_MS = 3000,
 	/*
 	 * Room for an address as people write it: a UNIX path of 107 bytes, "unix:" in
 	 * front of it.
@@ -117,6 +125,19 @@ int listen_create(struct listen_socket *socket);
  * Returns 0, or -errno: try again later.
  */
 int listen_open(struct listen_socket *socket);
+
+/*
+ * Bound what the kernel holds for a connection, or for each connection of a listening
+ * socket that comes after this. The receive buffer holds a head. The send buffer takes an
+ * answer of `answer_max` bytes whole, so that writing it waits for no client. close(2)
+ * resets: no bytes stay in the kernel behind it, not even those of a process that is
+ * killed; a client that is to have its last bytes needs shutdown(2) and time. Where
+ * another holder of a passed socket changes that, the kernel gives up soon after
+ * `timeout_ms` without an acknowledgement.
+ *
+ * What the kernel refuses stays as it was; net.core.wmem_max may make the buffer smaller.
+ */
+void listen_bound_connection(int fd, size_t answer_max, int64_t timeout_ms);
 
 /* Whether a connection is of the network namespace of this process. */
 enum listen_netns {

@@ -296,8 +296,8 @@ answer_head(const struct options *options, const struct job *job,
 	}
 	response = answer_write(answer_data, facts, status, &request,
 		len > 0 && http_is_head(head, (size_t)len));
-	r = exchange_write(job->out, response.data, response.len,
-		job->accepted_ms + (int64_t)options->timeout_s * 1000);
+	r = (job->is_one_socket ? exchange_send : exchange_write)(job->out, response.data,
+		response.len, job->accepted_ms + (int64_t)options->timeout_s * 1000);
 	if (r == 0 && ends && job->is_one_socket)
 		shutdown(job->out, SHUT_WR);
 	return r;
@@ -374,6 +374,12 @@ begin_alone(struct meter *meter)
 	exchange_set_deadline(find_scan_deadline(meter));
 }
 
+static size_t
+find_answer_max(const struct options *options)
+{
+	return answer_longest(options->pod_name, options->top_destinations);
+}
+
 /* One request, one response: prepare, confine, read. Returns the exit status. */
 static int
 serve(const struct options *options, struct job *job)
@@ -402,6 +408,9 @@ serve(const struct options *options, struct job *job)
 	}
 	exchange_move_deadline(deadline_ms);
 	job->is_one_socket = exchange_is_one_socket(job->in, job->out);
+	if (!job->supervised && job->is_one_socket)
+		listen_bound_connection(job->in, find_answer_max(options),
+			(int64_t)options->timeout_s * 1000);
 	confine(options, job);
 	status = exchange(options, job, &facts, head_until_ms);
 	/*
@@ -746,6 +755,7 @@ supervise(const struct options *options, struct service *service, struct job *re
 		.max_connections = options->max_connections,
 		.max_processes = options->max_processes,
 		.timeout_ms = (int64_t)options->timeout_s * 1000,
+		.answer_max = find_answer_max(options),
 		.idle_exit_ms = passed ? (int64_t)options->idle_exit_s * 1000 : 0,
 		.should_end = options->netns_file ? has_lost_netns : NULL,
 		.context = options->netns_file,

@@ -118,6 +118,7 @@ static const struct rule responder_rules[] = {
 	ALLOW(shutdown),
 	ALLOW(close),
 	ALLOW_IF(setitimer, 0, ALL, ITIMER_REAL),
+	ALLOW_IF(ioctl, 1, ALL, TIOCOUTQ),
 	ALLOW(rt_sigreturn),
 	ALLOW(restart_syscall),
 	ALLOW(exit),

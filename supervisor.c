@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -62,6 +63,7 @@ struct listener {
 	struct backoff opening, accepting;
 	bool watched; /* it is open and part of the epoll set */
 	bool pending; /* there may be connections to accept */
+	bool settled; /* none is left that came before the bounds of connections */
 };
 
 struct supervisor {
@@ -71,6 +73,7 @@ struct supervisor {
 	char peek[SUPERVISOR_PEEK_MAX]; /* one for all connections */
 	size_t crashed;                 /* of this supervisor's processes */
 	int64_t renew_at_ms; /* at the latest; 0 while a renewal is not wanted */
+	size_t unread; /* bytes that the kernel holds for answers */
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;
 	int64_t ask_at_ms; /* whether to end */
@@ -134,22 +137,40 @@ unwatch(struct supervisor *s, const struct hold_connection *c)
 	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 }
 
-/* Close what is over, without a reset, and free its slot; it has been counted. */
 static void
-close_quietly(struct supervisor *s, struct hold_connection *c)
+free_slot(struct supervisor *s, struct hold_connection *c)
 {
-	unwatch(s, c);
-	close(c->fd);
+	s->unread -= c->unread;
 	hold_move(&s->hold, c, HOLD_FREE);
 }
 
-/* The same with a reset, and perhaps a word before it. */
+/* Close what both sides have ended, and free its slot; it has been counted. */
+static void
+close_ended(struct supervisor *s, struct hold_connection *c)
+{
+	unwatch(s, c);
+	close(c->fd);
+	free_slot(s, c);
+}
+
+/* Close with a reset, and perhaps a word before it. */
 static void
 cut_off(struct supervisor *s, struct hold_connection *c, struct slice word)
 {
 	unwatch(s, c);
 	turn_away(c->fd, word);
-	hold_move(&s->hold, c, HOLD_FREE);
+	free_slot(s, c);
+}
+
+/*
+ * Give up one that had its answer. The reset throws away what the client has not
+ * acknowledged; a client that has all of it sees the end in front of the reset.
+ */
+static void
+give_up_answered(struct supervisor *s, struct hold_connection *c)
+{
+	shutdown(c->fd, SHUT_WR);
+	cut_off(s, c, no_word);
 }
 
 static void
@@ -172,7 +193,7 @@ evict_oldest(struct supervisor *s)
 		if (c->state == HOLD_HEAD)
 			drop(s, c, SUPERVISOR_EVICTED, no_word);
 		else
-			close_quietly(s, c); /* what is under way still gets there */
+			give_up_answered(s, c);
 		return true;
 	}
 	return false;
@@ -273,6 +294,7 @@ hold_connection(struct supervisor *s, int fd, int64_t accepted_ms)
 	}
 	c->fd = fd;
 	c->discarded = 0;
+	c->unread = 0;
 	c->killed = false;
 	c->accepted_ms = accepted_ms;
 	c->deadline_ms = c->accepted_ms + head_ms(s);
@@ -317,6 +339,7 @@ accept_failed(struct supervisor *s, size_t i, int error)
 	if (error == EAGAIN ||
 		(is_shortage(error) && !has_connection(s->config->sockets[i].fd))) {
 		listener->pending = false;
+		listener->settled = true;
 		return;
 	}
 	log_message("accept connection: %s", strerror(error));
@@ -324,6 +347,13 @@ accept_failed(struct supervisor *s, size_t i, int error)
 	if (is_shortage(error) && evict_oldest(s))
 		return;
 	backoff_grow(&listener->accepting, ACCEPT_DELAY_MAX_MS);
+}
+
+/* Of a listening socket, from now on, or one that it was given before. */
+static void
+bound_connections(const struct supervisor *s, int fd)
+{
+	listen_bound_connection(fd, s->config->answer_max, s->config->timeout_ms);
 }
 
 static void
@@ -340,11 +370,14 @@ accept_connections(struct supervisor *s, size_t i)
 		if (s->config->sockets[i].passed &&
 			!has_connection(s->config->sockets[i].fd)) {
 			listener->pending = false;
+			listener->settled = true;
 			return;
 		}
 		fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0) {
 			listener->accepting = (struct backoff){ 0 };
+			if (!listener->settled)
+				bound_connections(s, fd);
 			hold_connection(s, fd, util_now_ms());
 			give_way(s);
 		} else if (!is_peer_error(errno)) {
@@ -369,20 +402,18 @@ announce(struct supervisor *s, const char *name)
  * Neither accept4(2) nor close(2) may wait, whatever other holders of a passed socket do.
  * One may clear O_NONBLOCK, which belongs to the open file; then SO_RCVTIMEO ends
  * accept4(2) after a tick of the kernel's clock. Connections inherit it, and are read
- * without waiting or behind poll(2). They inherit SO_LINGER too, with which close(2)
- * waits for the client.
+ * without waiting or behind poll(2). They inherit SO_LINGER too, with which close(2) may
+ * wait for the client: bound_connections() sets it so that it does not.
  */
 static void
 keep_from_blocking(int fd)
 {
 	const struct timeval tick = { .tv_usec = 1 };
-	const struct linger no_linger = { 0 };
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		log_message("make passed socket non-blocking: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick));
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
 }
 
 /*
@@ -417,6 +448,7 @@ start_listening(struct supervisor *s, size_t i)
 		log_not_listening(name, r);
 		return r;
 	}
+	bound_connections(s, socket->fd);
 	if (watch(s, socket->fd, LISTENER + i) < 0) {
 		r = -errno;
 		log_message("watch %s: %s", name, strerror(-r));
@@ -444,6 +476,41 @@ start_listeners(struct supervisor *s)
 	}
 }
 
+/* The client has not closed first; perhaps it is one that reads to the end. */
+static void
+close_our_side(struct supervisor *s, struct hold_connection *c, int64_t now)
+{
+	shutdown(c->fd, SHUT_WR);
+	c->deadline_ms = now + CLOSING_MS;
+	hold_move(&s->hold, c, HOLD_CLOSING);
+}
+
+/*
+ * Bytes that the client has not acknowledged, our end among them; a reset would throw
+ * them away. TIOCOUTQ is what tcp(7) calls SIOCOUTQ, without a header of the kernel.
+ */
+static bool
+has_unsent(const struct hold_connection *c)
+{
+	int bytes = 0;
+
+	return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/*
+ * The client sends no more, and may still read. The connection keeps its slot until all
+ * is acknowledged: closed before, it would be reset, or live on in the kernel where
+ * nothing counts it. The last acknowledgement is an event.
+ */
+static void
+end_answered(struct supervisor *s, struct hold_connection *c)
+{
+	if (c->state == HOLD_ANSWERED)
+		close_our_side(s, c, util_now_ms());
+	if (!has_unsent(c))
+		close_ended(s, c);
+}
+
 /* After the answer: throw away what still comes, until the client closes. */
 static void
 discard_input(struct supervisor *s, struct hold_connection *c)
@@ -451,15 +518,16 @@ discard_input(struct supervisor *s, struct hold_connection *c)
 	ssize_t n;
 
 	while ((n = receive(s, c, 0)) > 0) {
-		c->discarded += (size_t)n;
+		c->discarded += (uint32_t)n;
 		if (c->discarded > DISCARD_MAX) {
 			cut_off(s, c, no_word);
 			return;
 		}
 	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	close_quietly(s, c);
+	if (n == 0)
+		end_answered(s, c);
+	else if (errno != EAGAIN && errno != EINTR)
+		close_ended(s, c);
 }
 
 static void
@@ -475,7 +543,12 @@ handle_event(struct supervisor *s, const struct epoll_event *event)
 	c = &s->hold.connections[event->data.u64];
 	if (c->state == HOLD_HEAD)
 		examine_head(s, c, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
-	else if (c->state == HOLD_ANSWERED || c->state == HOLD_CLOSING)
+	else if (c->state != HOLD_ANSWERED && c->state != HOLD_CLOSING)
+		return;
+	/* recv(2) does not tell of a reset that comes after the client's end. */
+	else if (event->events & EPOLLERR)
+		close_ended(s, c);
+	else
 		discard_input(s, c);
 }
 
@@ -611,6 +684,39 @@ note_crash(struct supervisor *s, enum supervisor_outcome outcome)
 	}
 }
 
+/*
+ * What the kernel holds for the answer, for each byte up to LISTEN_SEND_FACTOR of its
+ * own; the most that it may hold where it does not tell.
+ */
+static void
+note_unread(struct supervisor *s, struct hold_connection *c)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(memory);
+	uint32_t unread = (uint32_t)(s->config->answer_max * LISTEN_SEND_FACTOR);
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_MEMINFO, memory, &len) == 0)
+		unread = memory[SK_MEMINFO_WMEM_QUEUED];
+	s->unread += unread;
+	s->unread -= c->unread;
+	c->unread = unread;
+}
+
+/* Of answers that are not read the oldest go first. */
+static void
+bound_unread(struct supervisor *s)
+{
+	while (s->unread > SUPERVISOR_UNREAD_MAX) {
+		struct hold_connection *c = hold_oldest(&s->hold, HOLD_CLOSING);
+
+		if (!c)
+			c = hold_oldest(&s->hold, HOLD_ANSWERED);
+		if (!c)
+			return;
+		give_up_answered(s, c);
+	}
+}
+
 static void
 finish(struct supervisor *s, struct hold_connection *c, int status)
 {
@@ -628,6 +734,8 @@ finish(struct supervisor *s, struct hold_connection *c, int status)
 	/* Unwatched, it is let go by its deadlines. */
 	if (watch(s, c->fd, index_of(s, c)) < 0)
 		log_message("watch connection: %s", strerror(errno));
+	note_unread(s, c);
+	bound_unread(s);
 }
 
 /* Everyone is reaped, because PID 1 adopts strangers; only our own are counted. */
@@ -649,27 +757,6 @@ reap(struct supervisor *s)
 	}
 }
 
-/* The client has not closed first; perhaps it is one that reads to the end. */
-static void
-close_our_side(struct supervisor *s, struct hold_connection *c, int64_t now)
-{
-	shutdown(c->fd, SHUT_WR);
-	c->deadline_ms = now + CLOSING_MS;
-	hold_move(&s->hold, c, HOLD_CLOSING);
-}
-
-/*
- * Bytes that the client has not acknowledged; a reset would throw them away. TIOCOUTQ is
- * what tcp(7) calls SIOCOUTQ, without a header of the kernel.
- */
-static bool
-has_unsent(const struct hold_connection *c)
-{
-	int bytes = 0;
-
-	return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0;
-}
-
 /* The client has had its time to close; one that still reads has all of its exchange. */
 static void
 give_up(struct supervisor *s, struct hold_connection *c, int64_t now)
@@ -678,6 +765,7 @@ give_up(struct supervisor *s, struct hold_connection *c, int64_t now)
 		cut_off(s, c, no_word);
 		return;
 	}
+	note_unread(s, c);
 	c->deadline_ms = now + CLOSING_MS;
 	hold_move(&s->hold, c, HOLD_CLOSING);
 }
@@ -699,6 +787,7 @@ expire(struct supervisor *s, struct hold_connection *c, int64_t now)
 		kill(c->pid, SIGKILL);
 		break;
 	case HOLD_ANSWERED:
+		note_unread(s, c);
 		close_our_side(s, c, now);
 		break;
 	case HOLD_CLOSING:

@@ -29,7 +29,12 @@ enum {
 	SUPERVISOR_QUEUE_MAX = 256,      /* complete requests that wait for a process */
 	SUPERVISOR_HEAD_MS = 5000,       /* for a head to come */
 	SUPERVISOR_PEEK_MAX = 20 * 1024, /* bytes that head_is_ready() is shown */
-	SUPERVISOR_ASK_MS = 2000,        /* between two questions whether to end */
+	/*
+	 * Bytes that the kernel may hold for answers that their clients do not read: the
+	 * oldest ones are given up then.
+	 */
+	SUPERVISOR_UNREAD_MAX = 12 * 1024 * 1024,
+	SUPERVISOR_ASK_MS = 2000, /* between two questions whether to end */
 	SUPERVISOR_KEEP_MAX = 2,
 	SUPERVISOR_RENEW = 2, /* what supervisor_run() returns to be started anew */
 };
@@ -76,6 +81,7 @@ struct supervisor_config {
 	size_t max_connections; /* 1 to SUPERVISOR_CONNECTIONS_MAX */
 	size_t max_processes;   /* 1 to SUPERVISOR_PROCESSES_MAX */
 	int64_t timeout_ms;     /* for a whole exchange, from accept on */
+	size_t answer_max;      /* bytes of the longest answer */
 	int64_t idle_exit_ms; /* end after this long without a connection; 0 for never */
 	/* Asked every SUPERVISOR_ASK_MS; true ends it. NULL for never. */
 	bool (*should_end)(const void *context);

@@ -527,6 +527,106 @@ slow_verb(char *argv[])
 	return 0;
 }
 
+/*
+ * --- unread HOST PORT PATH HELD RATE SECONDS MSS MANNER: connections that each send a
+ * complete request for PATH and read nothing of its answer, HELD at a time, RATE new ones
+ * a second at most; MANNER is what each does after its request: "hold" nothing,
+ * "half-close", or "reset" when it has got an answer. Says "ready" when all are there for
+ * the first time.
+ */
+
+enum {
+	UNREAD_MAX = 19900,
+	UNREAD_WAIT_MS = 2,
+	UNREAD_BUFFER = 1, /* the kernel makes the least of it */
+};
+
+static struct {
+	struct sockaddr_in to;
+	char request[256];
+	const char *manner;
+	int mss, epoll_fd;
+	size_t held, vacant_count;
+	size_t vacant[UNREAD_MAX];
+	int fds[UNREAD_MAX];
+	long opened, ended;
+} unread;
+
+static void
+open_unread(size_t i)
+{
+	const int buffer = UNREAD_BUFFER;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		err(1, "socket");
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+	if (setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &unread.mss, sizeof(unread.mss)) < 0)
+		err(1, "set TCP_MAXSEG");
+	unread.fds[i] = fd;
+	if (connect(fd, (const struct sockaddr *)&unread.to, sizeof(unread.to)) < 0 &&
+		errno != EINPROGRESS)
+		err(1, "connect");
+	/* What does not stand yet, because the backlog is full, is not worth more. */
+	send(fd, unread.request, strlen(unread.request), MSG_NOSIGNAL);
+	if (strcmp(unread.manner, "half-close") == 0)
+		shutdown(fd, SHUT_WR);
+	watch(unread.epoll_fd, EPOLL_CTL_ADD, fd,
+		strcmp(unread.manner, "reset") == 0 ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP,
+		i);
+	unread.opened++;
+}
+
+/* With bytes that were not read, close() is a reset. */
+static void
+close_unread(size_t i)
+{
+	close(unread.fds[i]);
+	unread.fds[i] = -1;
+	unread.vacant[unread.vacant_count++] = i;
+	unread.ended++;
+}
+
+static void
+run_unread(long rate, int64_t seconds)
+{
+	struct epoll_event events[EVENTS];
+	int64_t start_us = now_us();
+	bool ready = false;
+
+	while (now_us() < start_us + seconds * 1000000) {
+		long due = (long)((now_us() - start_us) * rate / 1000000);
+		int n = epoll_wait(unread.epoll_fd, events, EVENTS, UNREAD_WAIT_MS);
+
+		for (int i = 0; i < n; i++)
+			close_unread((size_t)events[i].data.u64);
+		for (; unread.vacant_count > 0 && unread.opened < due;)
+			open_unread(unread.vacant[--unread.vacant_count]);
+		if (!ready && unread.vacant_count == 0) {
+			puts("ready");
+			fflush(stdout);
+			ready = true;
+		}
+	}
+}
+
+static int
+unread_verb(char *argv[])
+{
+	unread.to = address(argv[0], argv[1]);
+	snprintf(unread.request, sizeof(unread.request),
+		"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", argv[2]);
+	unread.held = (size_t)number_up_to(argv[3], UNREAD_MAX);
+	unread.mss = (int)number(argv[6]);
+	unread.manner = argv[7];
+	unread.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	for (size_t i = 0; i < unread.held; i++)
+		unread.vacant[unread.vacant_count++] = i;
+	run_unread(number(argv[4]), number(argv[5]));
+	printf("opened %ld, ended %ld\n", unread.opened, unread.ended);
+	return 0;
+}
+
 /* --- pulse HOST PORT INTERVAL_MS COUNT: honest scrapes at an even pace */
 
 static void
@@ -1470,6 +1570,7 @@ static const struct {
 } verbs[] = {
 	{ "crowd", 4, crowd_verb },
 	{ "slow", 4, slow_verb },
+	{ "unread", 8, unread_verb },
 	{ "pulse", 4, pulse_verb },
 	{ "business", 3, business_verb },
 	{ "mutate", 4, mutate_verb },
