@@ -530,6 +530,17 @@ discard_input(struct supervisor *s, struct hold_connection *c)
 		close_ended(s, c);
 }
 
+/* `lost`: by a reset, or given up by the kernel. recv(2) hides that behind the client's
+ * end. */
+static void
+examine_answered(struct supervisor *s, struct hold_connection *c, bool lost)
+{
+	if (lost)
+		close_ended(s, c);
+	else
+		discard_input(s, c);
+}
+
 static void
 handle_event(struct supervisor *s, const struct epoll_event *event)
 {
@@ -543,13 +554,8 @@ handle_event(struct supervisor *s, const struct epoll_event *event)
 	c = &s->hold.connections[event->data.u64];
 	if (c->state == HOLD_HEAD)
 		examine_head(s, c, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
-	else if (c->state != HOLD_ANSWERED && c->state != HOLD_CLOSING)
-		return;
-	/* recv(2) does not tell of a reset that comes after the client's end. */
-	else if (event->events & EPOLLERR)
-		close_ended(s, c);
-	else
-		discard_input(s, c);
+	else if (c->state == HOLD_ANSWERED || c->state == HOLD_CLOSING)
+		examine_answered(s, c, event->events & EPOLLERR);
 }
 
 static bool

@@ -980,6 +980,102 @@ start_blocking() {
     grep -q '^port_total' "$BATS_TEST_TMPDIR/slow.out"
 }
 
+# send_buffer STATE: of the sockets of port 9999 in that state, in bytes, each size once.
+send_buffer() {
+    ns ss -Htanm state "$1" '( sport = :9999 )' | grep -oE ',tb[0-9]+' | tr -dc '0-9\n' | sort -u
+}
+
+@test "the send buffer takes four times the longest answer: a pod name that is escaped, 100 destinations of IPv6" {
+    local name rows=() i path size buffer
+    name=$(printf '%0200d"<&\\%049d' 0 0)
+    for i in $(seq 100); do
+        rows+=("$(printf 'B80D0120EFCDAB8901234567EFCDAB89:%04X B80D0120EFCDAB8901234567EFCDAB%02X:01BB 01' $((33000 + i)) "$i")")
+    done
+    make_procfs "$BATS_TEST_TMPDIR/procfs"
+    proc_table "$BATS_TEST_TMPDIR/procfs/self/net/tcp6" "${rows[@]}"
+    start_server --path.procfs="$BATS_TEST_TMPDIR/procfs" --pod-name="$name" --top-destinations=100
+    buffer=$(send_buffer listening)
+    for path in / /metrics; do
+        size=$(ns curl -s -o /dev/null -w '%{size_download} %{size_header}' "http://127.0.0.1:9999$path" | awk '{ print $1 + $2 }')
+        echo "# $path: $size bytes, buffer $buffer" >&3
+        [ "$size" -gt 30000 ]
+        [ "$buffer" -ge $((4 * size)) ]
+    done
+    [ "$buffer" -le $((8 * size)) ]
+}
+
+@test "passed sockets, connections that waited there, and passed connections have that send buffer too" {
+    start_server --pod-name=x
+    local buffer
+    buffer=$(send_buffer listening)
+    [ "$buffer" -ge 60000 ]
+    kill "$SERVER_PID"
+    wait_until 5 is_gone "$SERVER_PID"
+    # It starts the program when the first one has come.
+    start launcher ns systemd-socket-activate -l 127.0.0.1:9999 "$PROGRAM" --pod-name=x
+    wait_until 5 ns_listens 9999
+    start idle ns "$PEER" idle 127.0.0.1 9999 3
+    accepted() {
+        [ "$(send_buffer "$1")" = "$buffer" ]
+    }
+    wait_until 5 accepted listening
+    wait_until 5 accepted established
+    kill "${STARTED[-1]}" "${STARTED[-2]}"
+    wait_until 5 is_gone "${STARTED[-2]}"
+    start launcher ns systemd-socket-activate -a -l 127.0.0.1:9999 "$PROGRAM" --pod-name=x
+    wait_until 5 ns_listens 9999
+    start idle ns "$PEER" idle 127.0.0.1 9999 1
+    wait_until 5 accepted established
+}
+
+@test "a client that takes nothing, where the kernel gives a small buffer, holds its process for a second" {
+    ns_sysctl tcp_congestion_control reno
+    start server ns strace -D -f -qq -o /dev/null -e trace=setsockopt -e signal=none -e inject=setsockopt:error=EPERM \
+        "$PROGRAM" --pod-name="$(printf '%0253d' 0)"
+    SERVER_PID=$STARTED_PID
+    wait_until 5 serves
+    wait_until 5 has_children 0
+    start unread ns "$ROOT/build/tests/load" unread 127.0.0.1 9999 / 1 100 20 300 hold
+    wait_until 5 has_children 1
+    wait_until 4 has_children 0
+    grep -q 'write response: .*timed out' "$BATS_TEST_TMPDIR/server.err"
+}
+
+# start_one_shot ARGUMENT...: for one connection to port 9998.
+start_one_shot() {
+    # shellcheck disable=SC2016 # expanded by that shell
+    start one_shot ns "$PEER" inetd 9998 sh -c 'exec "$@" 2>"$0"' "$BATS_TEST_TMPDIR/one_shot.log" "$PROGRAM" --inetd "$@"
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/one_shot.out"
+}
+
+one_shot_sockets() {
+    ns ss -Htan '( sport = :9998 )' | grep -v '^TIME-WAIT' || true
+}
+
+@test "one shot: an answer that is not read does not outlive the process, which ends at its deadline" {
+    local manner
+    for manner in hold half-close; do
+        start_one_shot --timeout=2
+        start unread ns "$ROOT/build/tests/load" unread 127.0.0.1 9998 / 1 100 20 1460 "$manner"
+        # The listening socket goes with the launcher, right after the process.
+        wait_until 5 is_gone "${STARTED[-2]}"
+        [ -z "$(one_shot_sockets)" ] || fail "$manner: $(one_shot_sockets)"
+        kill "$STARTED_PID"
+    done
+}
+
+@test "one shot: a client that reads late gets the whole answer, also one that has ended its side" {
+    local manner
+    for manner in whole half-close; do
+        start_one_shot --pod-name="$(printf '%0253d' 0)"
+        printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' |
+            ns "$PEER" talk 127.0.0.1 9998 "$manner" read-after-ms=5000 >"$BATS_TEST_TMPDIR/answer" 2>"$BATS_TEST_TMPDIR/end"
+        grep -q '^port_total' "$BATS_TEST_TMPDIR/answer" || fail "$manner"
+        grep -qE '^(whole|closed)$' "$BATS_TEST_TMPDIR/end" || fail "$manner: $(cat "$BATS_TEST_TMPDIR/end")"
+        wait_until 5 is_gone "$STARTED_PID"
+    done
+}
+
 @test "a client that neither reads nor closes is let go, by a reset that leaves nothing" {
     start_server
     start lingering ns bash -c 'exec 5<>/dev/tcp/127.0.0.1/9999; printf "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" >&5; exec sleep infinity'
