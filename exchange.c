@@ -24,6 +24,7 @@ enum {
 		500, /* a client that knows Content-Length needs one round trip */
 	DRAIN_MS = 2000,
 	DRAIN_MAX = 1024 * 1024, /* bytes */
+	LAST_MS = 1000,          /* for the last bytes, at the least */
 	ACKNOWLEDGED_MS = 10,    /* between two looks */
 	/*
 	 * The send buffer takes an answer whole. Where the kernel gives less, a client
@@ -222,11 +223,15 @@ exchange_is_one_socket(int in, int out)
 }
 
 void
-exchange_finish(int socket)
+exchange_finish(int socket, int64_t until_ms)
 {
 	int64_t now = util_now_ms();
 	size_t drained = 0;
-	ssize_t n = drain(socket, now + PEER_CLOSES_MS, &drained);
+	ssize_t n;
+
+	/* The deadline may have passed: what was answered then has to arrive as well. */
+	exchange_move_deadline(until_ms > now + LAST_MS ? until_ms : now + LAST_MS);
+	n = drain(socket, now + PEER_CLOSES_MS, &drained);
 
 	/* Closing first costs a TIME_WAIT, but this client may be reading to the end. */
 	shutdown(socket, SHUT_WR);

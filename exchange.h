@@ -59,10 +59,11 @@ bool exchange_is_one_socket(int in, int out);
 /*
  * Let the peer of a socket close first, for a bounded time and a bounded number of bytes.
  * Its last bytes are read: a close with unread bytes is a reset, which takes the response
- * with it. Then end our side, and wait until the peer has acknowledged all, or the
- * deadline has passed: close(2) may throw the rest away. TIME_WAIT stays on its side,
+ * with it. Then end our side, and wait until the peer has acknowledged all, but not
+ * longer than until `until_ms`, by util_now_ms(), or for a second if that is over:
+ * close(2) may throw the rest away. TIME_WAIT stays on its side,
  * unless ours was closed already. Other pairs of descriptors need none of that.
  */
-void exchange_finish(int socket);
+void exchange_finish(int socket, int64_t until_ms);
 
 #endif

@@ -418,7 +418,7 @@ serve(const struct options *options, struct job *job)
 	 * that.
 	 */
 	if (!job->supervised && job->is_one_socket && status == EXIT_SUCCESS)
-		exchange_finish(job->in);
+		exchange_finish(job->in, meter.deadline_ms);
 	return status;
 }
 

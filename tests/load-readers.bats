@@ -53,7 +53,7 @@ orphans() {
 }
 
 nothing_is_left() {
-    [ -z "$(ns ss -Htan '( sport = :9999 )' | grep -v '^TIME-WAIT')" ]
+    ! ns ss -Htan '( sport = :9999 )' | grep -qv '^TIME-WAIT'
 }
 
 @test "300 a second that end their side and do not read, in a table of 64: none of them outlives its slot, or the server" {

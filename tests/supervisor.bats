@@ -1006,13 +1006,14 @@ send_buffer() {
 
 @test "passed sockets, connections that waited there, and passed connections have that send buffer too" {
     start_server --pod-name=x
-    local buffer
+    local buffer launcher
     buffer=$(send_buffer listening)
     [ "$buffer" -ge 60000 ]
     kill "$SERVER_PID"
     wait_until 5 is_gone "$SERVER_PID"
     # It starts the program when the first one has come.
     start launcher ns systemd-socket-activate -l 127.0.0.1:9999 "$PROGRAM" --pod-name=x
+    launcher=$STARTED_PID
     wait_until 5 ns_listens 9999
     start idle ns "$PEER" idle 127.0.0.1 9999 3
     accepted() {
@@ -1020,8 +1021,8 @@ send_buffer() {
     }
     wait_until 5 accepted listening
     wait_until 5 accepted established
-    kill "${STARTED[-1]}" "${STARTED[-2]}"
-    wait_until 5 is_gone "${STARTED[-2]}"
+    kill "$STARTED_PID" "$launcher"
+    wait_until 5 is_gone "$launcher"
     start launcher ns systemd-socket-activate -a -l 127.0.0.1:9999 "$PROGRAM" --pod-name=x
     wait_until 5 ns_listens 9999
     start idle ns "$PEER" idle 127.0.0.1 9999 1
@@ -1053,12 +1054,13 @@ one_shot_sockets() {
 }
 
 @test "one shot: an answer that is not read does not outlive the process, which ends at its deadline" {
-    local manner
+    local manner launcher
     for manner in hold half-close; do
         start_one_shot --timeout=2
+        launcher=$STARTED_PID
         start unread ns "$ROOT/build/tests/load" unread 127.0.0.1 9998 / 1 100 20 1460 "$manner"
         # The listening socket goes with the launcher, right after the process.
-        wait_until 5 is_gone "${STARTED[-2]}"
+        wait_until 5 is_gone "$launcher"
         [ -z "$(one_shot_sockets)" ] || fail "$manner: $(one_shot_sockets)"
         kill "$STARTED_PID"
     done

@@ -17,12 +17,12 @@ TORTURE=$ROOT/build/tests/torture
     local scenario call
     "$TORTURE" "$STATIC_PROGRAM" --list >"$BATS_TEST_TMPDIR/list"
     for scenario in supervisor supervisor-procfs pid1 inetd inetd-procfs; do
-        for call in openat read close mmap write; do
+        for call in openat read close mmap sendto; do
             grep -qx "$scenario:$call:ENOMEM:1:once" "$BATS_TEST_TMPDIR/list"
         done
     done
-    # With its only write() failing, one request stays without an answer, and the log says so.
-    run "$TORTURE" "$STATIC_PROGRAM" --only inetd:write:EPIPE:1:once
+    # With its only sendto() failing, one request stays without an answer, and the log says so.
+    run "$TORTURE" "$STATIC_PROGRAM" --only inetd-procfs:sendto:EPIPE:1:once
     assert_success
     assert_output --partial "write response: Broken pipe"
     assert_output --partial "1 injections, 0 without effect, 1 answered otherwise than 200, 0 needed more than 1 s, 0 failed"

@@ -241,6 +241,9 @@ static const struct {
 	{ EINTR, "deadline passed" },
 	{ EINTR, "Interrupted system call" },
 	{ EAGAIN, "interrupted at every try" },
+	/* A client that takes nothing. */
+	{ EAGAIN, "write response: Operation timed out" },
+	{ EINTR, "write response: Operation timed out" },
 	{ ENOMEM, "Out of memory" },
 	{ EMFILE, "No file descriptors available" },
 	{ ENFILE, "Too many open files in system" },
