@@ -1060,7 +1060,7 @@ hand_over(struct supervisor *s)
 		while ((c = hold_oldest(&s->hold, states[i]))) {
 			if (handover_send(&s->config->handover, c->fd, c->accepted_ms) ==
 				0)
-				close_quietly(s, c);
+				close_ended(s, c);
 			else
 				drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 		}
