@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hold.h"
 
+#include <netinet/in.h>
 #include <string.h>
 
 static void
@@ -33,6 +34,11 @@ unlink_from(struct hold_list *list, struct hold_connection *connection)
 void
 hold_reset(struct hold *hold, size_t size)
 {
+	/* Not memset() of all counters: it would make pages of them. */
+	for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++) {
+		while (hold->lists[state].oldest)
+			hold_move(hold, hold->lists[state].oldest, HOLD_FREE);
+	}
 	memset(hold->lists, 0, sizeof(hold->lists));
 	for (size_t i = 0; i < size; i++) {
 		hold->connections[i].state = HOLD_FREE;
@@ -44,6 +50,10 @@ void
 hold_move(struct hold *hold, struct hold_connection *connection, enum hold_state state)
 {
 	unlink_from(&hold->lists[connection->state], connection);
+	if (connection->state == HOLD_FREE)
+		hold->held[connection->source]++;
+	if (state == HOLD_FREE)
+		hold->held[connection->source]--;
 	connection->state = state;
 	append(&hold->lists[state], connection);
 }
@@ -58,4 +68,67 @@ size_t
 hold_count(const struct hold *hold, enum hold_state state)
 {
 	return hold->lists[state].count;
+}
+
+uint16_t
+hold_source(const struct hold *hold, const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *sin = (const struct sockaddr_in *)address;
+	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)address;
+	const char *bytes = (const char *)&sin6->sin6_addr;
+	struct slice part = { bytes, 8 };
+	uint64_t digest[SIPHASH_WORDS];
+
+	if (address->ss_family == AF_INET)
+		part = (struct slice){ (const char *)&sin->sin_addr, 4 };
+	else if (address->ss_family != AF_INET6)
+		return HOLD_NO_SOURCE;
+	else if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr))
+		part = (struct slice){ bytes + 12, 4 };
+	siphash(hold->key, part, digest);
+	return (uint16_t)(1 + digest[0] % (HOLD_SOURCES - 1));
+}
+
+size_t
+hold_count_from(const struct hold *hold, enum hold_state state, uint16_t source)
+{
+	const struct hold_connection *c = hold->lists[state].oldest;
+	size_t count = 0;
+
+	for (; c; c = c->newer)
+		count += c->source == source;
+	return count;
+}
+
+struct hold_connection *
+hold_heaviest(const struct hold *hold, enum hold_state state)
+{
+	struct hold_connection *c = hold->lists[state].oldest, *heaviest = c;
+
+	for (int i = 0; c && i < HOLD_LOOK_MAX; i++, c = c->newer) {
+		if (hold->held[c->source] > hold->held[heaviest->source])
+			heaviest = c;
+	}
+	return heaviest;
+}
+
+struct hold_connection *
+hold_next(const struct hold *hold, size_t busy_max)
+{
+	struct hold_connection *c = hold->lists[HOLD_READY].oldest, *next = NULL;
+	size_t least = SIZE_MAX;
+
+	for (; c; c = c->newer) {
+		size_t busy, rank;
+
+		if (c->older && c->older->source == c->source)
+			continue; /* the older one goes first */
+		busy = hold_count_from(hold, HOLD_BUSY, c->source);
+		rank = busy * (HOLD_MAX + 1) + hold->held[c->source];
+		if (rank >= least || (busy >= busy_max && c->source != HOLD_NO_SOURCE))
+			continue;
+		least = rank;
+		next = c;
+	}
+	return next;
 }

@@ -22,7 +22,7 @@ enum {
 	LISTEN_MAX = 64,       /* listening sockets */
 	LISTEN_OWN_MAX = 16,   /* of these, that we open */
 	LISTEN_PARSED_MAX = 2, /* of one text: "localhost" is IPv4 and IPv6 */
-	LISTEN_BACKLOG = 1024,
+	LISTEN_BACKLOG = 2048, /* 2,000 that come at once have room */
 	/*
 	 * Of each connection, in bytes: the longest head and half of that, because the
 	 * window is closed before the buffer is full. The kernel doubles it, for its own

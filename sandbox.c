@@ -184,7 +184,8 @@ static const struct rule server_rules[] = {
 	ALLOW(connect), ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait),
 	ALLOW(exit), ALLOW(exit_group), ALLOW(faccessat), ALLOW(futex),
 	ALLOW(getegid), ALLOW(geteuid), ALLOW(getgid), ALLOW(getpid), ALLOW(getppid),
-	ALLOW(getrandom), ALLOW(getsockname), ALLOW(getsockopt), ALLOW(gettid),
+	ALLOW(getpeername), ALLOW(getrandom), ALLOW(getsockname),
+	ALLOW(getsockopt), ALLOW(gettid),
 	ALLOW(getuid), ALLOW(kill), ALLOW(landlock_create_ruleset),
 	ALLOW(landlock_restrict_self), ALLOW(listen), ALLOW(madvise),
 	ALLOW(munmap), ALLOW(nanosleep), ALLOW(ppoll), ALLOW(read),
@@ -288,7 +289,8 @@ static const struct rule server_rules[] = {
 #endif
 #if USES_SOCKETCALL
 	SOCKETCALL(ACCEPT), SOCKETCALL(ACCEPT4), SOCKETCALL(BIND), SOCKETCALL(CONNECT),
-	SOCKETCALL(GETSOCKNAME), SOCKETCALL(GETSOCKOPT), SOCKETCALL(LISTEN),
+	SOCKETCALL(GETPEERNAME), SOCKETCALL(GETSOCKNAME), SOCKETCALL(GETSOCKOPT),
+	SOCKETCALL(LISTEN),
 	SOCKETCALL(RECV), SOCKETCALL(RECVFROM), SOCKETCALL(RECVMSG), SOCKETCALL(SEND),
 	SOCKETCALL(SENDMSG), SOCKETCALL(SENDTO), SOCKETCALL(SETSOCKOPT),
 	SOCKETCALL(SHUTDOWN),

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -26,6 +28,7 @@
 
 enum {
 	ACCEPT_BATCH = 64, /* before the others get their turn again */
+	LAG_MIN = 256,     /* a quarter of a processor accepts them in 0.1 s */
 	EVENT_BATCH = 64,
 	LISTEN_DELAY_MAX_MS = 3200, /* a port is taken within 5 s of being free */
 	ACCEPT_DELAY_MAX_MS = 800,  /* accepting goes on within 1 s of being possible */
@@ -64,6 +67,7 @@ struct listener {
 	bool watched; /* it is open and part of the epoll set */
 	bool pending; /* there may be connections to accept */
 	bool settled; /* none is left that came before the bounds of connections */
+	bool lags;    /* there are more than LAG_MIN, after a whole batch */
 };
 
 struct supervisor {
@@ -73,7 +77,7 @@ struct supervisor {
 	char peek[SUPERVISOR_PEEK_MAX]; /* one for all connections */
 	size_t crashed;                 /* of this supervisor's processes */
 	int64_t renew_at_ms; /* at the latest; 0 while a renewal is not wanted */
-	size_t unread; /* bytes that the kernel holds for answers */
+	size_t unread;       /* bytes that the kernel holds for answers */
 	int64_t idle_since_ms;
 	int64_t watchdog_ms, watchdog_at_ms;
 	int64_t ask_at_ms; /* whether to end */
@@ -181,22 +185,51 @@ drop(struct supervisor *s, struct hold_connection *c, enum supervisor_outcome ou
 	cut_off(s, c, word);
 }
 
-/* Returns false when there is nobody to give up. */
-static bool
-evict_oldest(struct supervisor *s)
+/* How many connections the source of this one has. */
+static size_t
+held_with(const struct supervisor *s, const struct hold_connection *c)
 {
-	for (size_t i = 0; i < sizeof(expendable) / sizeof(expendable[0]); i++) {
-		struct hold_connection *c = hold_oldest(&s->hold, expendable[i]);
+	return s->hold.held[c->source];
+}
 
-		if (!c)
-			continue;
-		if (c->state == HOLD_HEAD)
-			drop(s, c, SUPERVISOR_EVICTED, no_word);
-		else
-			give_up_answered(s, c);
-		return true;
+/*
+ * Give up a connection for a source that has `held` ones: one of the source that has the
+ * most, so that no address drives out those that have fewer. Returns false when there is
+ * none.
+ */
+static bool
+evict(struct supervisor *s, size_t held)
+{
+	struct hold_connection *c = NULL;
+
+	for (size_t i = 0; i < sizeof(expendable) / sizeof(expendable[0]); i++) {
+		struct hold_connection *other = hold_heaviest(&s->hold, expendable[i]);
+
+		if (other && (!c || held_with(s, other) > held_with(s, c)))
+			c = other;
 	}
-	return false;
+	if (!c || held_with(s, c) < held)
+		return false;
+	if (c->state == HOLD_HEAD)
+		drop(s, c, SUPERVISOR_EVICTED, no_word);
+	else
+		give_up_answered(s, c);
+	return true;
+}
+
+/*
+ * Give up a complete request for a source that has `held` connections, if another one has
+ * more.
+ */
+static bool
+evict_request(struct supervisor *s, size_t held)
+{
+	struct hold_connection *c = hold_heaviest(&s->hold, HOLD_READY);
+
+	if (!c || held_with(s, c) <= held + 1)
+		return false;
+	drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
+	return true;
 }
 
 static size_t
@@ -220,10 +253,43 @@ watch(struct supervisor *s, int fd, uint64_t number)
 	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* The part of `all` that one address may have. */
+static size_t
+half_of(size_t all)
+{
+	return (all + 1) / 2;
+}
+
+static size_t
+queue_max(const struct supervisor *s)
+{
+	return s->config->max_connections < SUPERVISOR_QUEUE_MAX
+	               ? s->config->max_connections
+	               : SUPERVISOR_QUEUE_MAX;
+}
+
+/* Whether the source has its half of the queue. */
+static bool
+has_half_of_queue(const struct supervisor *s, uint16_t source)
+{
+	return source != HOLD_NO_SOURCE &&
+	       hold_count_from(&s->hold, HOLD_READY, source) >= half_of(queue_max(s));
+}
+
+/* Whether the request may wait for a process; others may have to give way to it. */
+static bool
+may_wait(struct supervisor *s, const struct hold_connection *c)
+{
+	if (has_half_of_queue(s, c->source))
+		return false;
+	return hold_count(&s->hold, HOLD_READY) < queue_max(s) ||
+	       evict_request(s, held_with(s, c) - 1);
+}
+
 static void
 queue_connection(struct supervisor *s, struct hold_connection *c)
 {
-	if (hold_count(&s->hold, HOLD_READY) >= SUPERVISOR_QUEUE_MAX) {
+	if (!may_wait(s, c)) {
 		drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 		return;
 	}
@@ -278,21 +344,51 @@ head_ms(const struct supervisor *s)
 	                                                  : SUPERVISOR_HEAD_MS;
 }
 
-/* Take a connection into the table that came at `accepted_ms`. */
-static void
-hold_connection(struct supervisor *s, int fd, int64_t accepted_ms)
+/* Whether a backlog is long: a flood is in it, and others wait behind that. */
+static bool
+accepting_lags(const struct supervisor *s)
 {
+	bool lags = false;
+
+	for (size_t i = 0; i < s->config->socket_count; i++)
+		lags |= s->listeners[i].pending && s->listeners[i].lags;
+	return lags;
+}
+
+/* Without a look at what it asks, and without an answer while that keeps others waiting.
+ */
+static void
+refuse(struct supervisor *s, int fd)
+{
+	s->config->tally->outcomes[SUPERVISOR_REFUSED]++;
+	turn_away(fd, accepting_lags(s) ? no_word : s->config->busy);
+}
+
+/* Whether the table takes another connection of the source. */
+static bool
+has_room(struct supervisor *s, uint16_t source)
+{
+	size_t held = s->hold.held[source];
+
+	return hold_count(&s->hold, HOLD_FREE) > 0 || evict(s, held) ||
+	       evict_request(s, held);
+}
+
+/* Take a connection from this address into the table that came at `accepted_ms`. */
+static void
+hold_connection(struct supervisor *s, int fd, const struct sockaddr_storage *address,
+	int64_t accepted_ms)
+{
+	uint16_t source = hold_source(&s->hold, address);
 	struct hold_connection *c;
 
-	if (hold_count(&s->hold, HOLD_FREE) == 0)
-		evict_oldest(s);
-	c = hold_oldest(&s->hold, HOLD_FREE);
-	if (!c) {
-		s->config->tally->outcomes[SUPERVISOR_REFUSED]++;
-		turn_away(fd, s->config->busy);
+	if ((accepting_lags(s) && has_half_of_queue(s, source)) || !has_room(s, source)) {
+		refuse(s, fd);
 		return;
 	}
+	c = hold_oldest(&s->hold, HOLD_FREE);
 	c->fd = fd;
+	c->source = source;
 	c->discarded = 0;
 	c->unread = 0;
 	c->killed = false;
@@ -344,7 +440,7 @@ accept_failed(struct supervisor *s, size_t i, int error)
 	}
 	log_message("accept connection: %s", strerror(error));
 	/* Giving up a connection gives back what the next accept needs. */
-	if (is_shortage(error) && evict_oldest(s))
+	if (is_shortage(error) && evict(s, 0))
 		return;
 	backoff_grow(&listener->accepting, ACCEPT_DELAY_MAX_MS);
 }
@@ -356,15 +452,30 @@ bound_connections(const struct supervisor *s, int fd)
 	listen_bound_connection(fd, s->config->answer_max, s->config->timeout_ms);
 }
 
+/* TCP_INFO of a listening socket: tcpi_unacked is what it has not handed out. */
+static bool
+has_long_backlog(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_unacked > LAG_MIN;
+}
+
 static void
 accept_connections(struct supervisor *s, size_t i)
 {
 	struct listener *listener = &s->listeners[i];
+	struct sockaddr_storage address;
 	int fd = -1;
 
 	if (!listener->pending || util_now_ms() < listener->accepting.until_ms)
 		return;
 	for (int n = 0; n < ACCEPT_BATCH; n++) {
+		socklen_t len = sizeof(address);
+
+		address.ss_family = AF_UNSPEC;
 		/* What other holders set may let accept4(2) wait; see
 		 * keep_from_blocking(). */
 		if (s->config->sockets[i].passed &&
@@ -373,17 +484,19 @@ accept_connections(struct supervisor *s, size_t i)
 			listener->settled = true;
 			return;
 		}
-		fd = accept4(s->config->sockets[i].fd, NULL, NULL, SOCK_CLOEXEC);
+		fd = accept4(s->config->sockets[i].fd, (struct sockaddr *)&address, &len,
+			SOCK_CLOEXEC);
 		if (fd >= 0) {
 			listener->accepting = (struct backoff){ 0 };
 			if (!listener->settled)
 				bound_connections(s, fd);
-			hold_connection(s, fd, util_now_ms());
+			hold_connection(s, fd, &address, util_now_ms());
 			give_way(s);
 		} else if (!is_peer_error(errno)) {
 			break;
 		}
 	}
+	listener->lags = fd >= 0 && has_long_backlog(s->config->sockets[i].fd);
 	/* A whole batch that ends in a peer's error is more than bad luck. */
 	if (fd < 0)
 		accept_failed(s, i, errno);
@@ -618,16 +731,28 @@ fill_child(const struct supervisor *s, const struct hold_connection *c,
 	ret_child->tally = *s->config->tally;
 }
 
+/*
+ * The request that a process may be started for now, or NULL. Processes take processor
+ * time from us: while accepting lags, a source has one at a time.
+ */
+static struct hold_connection *
+next_request(const struct supervisor *s)
+{
+	size_t busy_max = accepting_lags(s) ? 1 : half_of(s->config->max_processes);
+
+	if (hold_count(&s->hold, HOLD_BUSY) >= s->config->max_processes)
+		return NULL;
+	return hold_next(&s->hold, busy_max);
+}
+
 /* Returns true in a child. */
 static bool
 start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 {
 	struct hold_connection *c;
 
-	while ((c = hold_oldest(&s->hold, HOLD_READY)) &&
-		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes &&
-		crashes_allow_start(
-			&s->config->tally->crashes, hold_count(&s->hold, HOLD_BUSY))) {
+	while ((c = next_request(s)) && crashes_allow_start(&s->config->tally->crashes,
+						hold_count(&s->hold, HOLD_BUSY))) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -867,9 +992,7 @@ next_deadline(const struct supervisor *s)
 		if (!listener->watched)
 			next = earlier(next, listener->opening.until_ms);
 	}
-	if (crashes_are_many(&s->config->tally->crashes) &&
-		hold_count(&s->hold, HOLD_READY) > 0 &&
-		hold_count(&s->hold, HOLD_BUSY) < s->config->max_processes)
+	if (crashes_are_many(&s->config->tally->crashes) && next_request(s))
 		next = earlier(next, crashes_due_ms(&s->config->tally->crashes,
 					     hold_count(&s->hold, HOLD_BUSY)));
 	if (s->watchdog_ms > 0)
@@ -1006,6 +1129,7 @@ start(struct supervisor *s, const struct supervisor_config *config)
 	s->pid = getpid();
 	note_start(config->tally);
 	hold_reset(&s->hold, config->max_connections);
+	util_fill_random(s->hold.key, sizeof(s->hold.key));
 	signals_catch();
 	raise_descriptor_limit(
 		config->max_connections + config->socket_count + SPARE_DESCRIPTORS);
@@ -1039,11 +1163,15 @@ take_over(struct supervisor *s)
 	int fd;
 
 	while ((fd = handover_receive(&s->config->handover, &accepted_ms)) >= 0) {
+		struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
+		socklen_t len = sizeof(address);
 		int64_t now = util_now_ms();
+
+		getpeername(fd, (struct sockaddr *)&address, &len);
 
 		if (accepted_ms > now || accepted_ms < now - s->config->timeout_ms)
 			accepted_ms = now;
-		hold_connection(s, fd, accepted_ms);
+		hold_connection(s, fd, &address, accepted_ms);
 	}
 }
 

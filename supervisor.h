@@ -26,7 +26,7 @@
 enum {
 	SUPERVISOR_CONNECTIONS_MAX = HOLD_MAX,
 	SUPERVISOR_PROCESSES_MAX = 64,
-	SUPERVISOR_QUEUE_MAX = 256,      /* complete requests that wait for a process */
+	SUPERVISOR_QUEUE_MAX = 512,      /* complete requests that wait for a process */
 	SUPERVISOR_HEAD_MS = 5000,       /* for a head to come */
 	SUPERVISOR_PEEK_MAX = 20 * 1024, /* bytes that head_is_ready() is shown */
 	/*

@@ -2,11 +2,13 @@
 /*
  * Fuzz target: the supervisor's table of connections. The input is its size and then
  * steps that move connections from state to state; a model that only knows when
- * each came into its state says what the lists must be.
+ * each came into its state, and from which source, says what the lists must be, and whose
+ * turn it is.
  */
 #include "hold.h"
 
 #include <assert.h>
+#include <netinet/in.h>
 #include <string.h>
 
 enum {
@@ -14,6 +16,7 @@ enum {
 	/* Up to here every list is walked after every step. */
 	SMALL_MAX = 64,
 	STEPS_MAX = 512,
+	SOURCES = 4, /* HOLD_NO_SOURCE is one of them */
 };
 
 /* What a step moves into a state. */
@@ -27,6 +30,7 @@ enum step {
 static struct model {
 	enum hold_state state[HOLD_MAX];
 	uint64_t since[HOLD_MAX]; /* in moves */
+	uint16_t source[HOLD_MAX];
 	uint64_t now;
 	size_t size;
 } model;
@@ -96,6 +100,88 @@ check_list(enum hold_state state)
 	return count;
 }
 
+static size_t
+count_from(enum hold_state state, uint16_t source)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < model.size; i++)
+		count += model.state[i] == state && model.source[i] == source;
+	return count;
+}
+
+static size_t
+held_by(uint16_t source)
+{
+	size_t held = 0;
+
+	for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++)
+		held += count_from((enum hold_state)state, source);
+	return held;
+}
+
+static void
+check_sources(void)
+{
+	for (uint16_t source = 0; source < SOURCES; source++) {
+		assert(hold.held[source] == held_by(source));
+		for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++)
+			assert(hold_count_from(&hold, (enum hold_state)state, source) ==
+				count_from((enum hold_state)state, source));
+	}
+}
+
+/* None of the state is of a source with more, or as old a one with as many. */
+static void
+check_heaviest(enum hold_state state)
+{
+	const struct hold_connection *heaviest = hold_heaviest(&hold, state);
+	size_t found, held;
+
+	assert(!heaviest == (count_in(state) == 0));
+	if (!heaviest)
+		return;
+	found = index_of(heaviest);
+	held = held_by(model.source[found]);
+	for (size_t i = 0; i < model.size; i++) {
+		if (model.state[i] != state || i == found)
+			continue;
+		assert(held_by(model.source[i]) <= held);
+		assert(held_by(model.source[i]) < held ||
+			model.since[found] < model.since[i]);
+	}
+}
+
+/* Whether request a is to be answered before b. */
+static bool
+goes_before(size_t a, size_t b)
+{
+	size_t busy_a = count_from(HOLD_BUSY, model.source[a]);
+	size_t busy_b = count_from(HOLD_BUSY, model.source[b]);
+	size_t held_a = held_by(model.source[a]), held_b = held_by(model.source[b]);
+
+	if (busy_a != busy_b)
+		return busy_a < busy_b;
+	return held_a != held_b ? held_a < held_b : model.since[a] < model.since[b];
+}
+
+static void
+check_next(size_t busy_max)
+{
+	const struct hold_connection *next = hold_next(&hold, busy_max);
+	size_t best = model.size;
+
+	for (size_t i = 0; i < model.size; i++) {
+		if (model.state[i] != HOLD_READY ||
+			(model.source[i] != HOLD_NO_SOURCE &&
+				count_from(HOLD_BUSY, model.source[i]) >= busy_max))
+			continue;
+		if (best == model.size || goes_before(i, best))
+			best = i;
+	}
+	assert(best == model.size ? !next : next && index_of(next) == best);
+}
+
 static void
 check_lists(void)
 {
@@ -115,13 +201,20 @@ check_move(size_t i, enum hold_state state)
 	assert(connection->state == state && !connection->newer);
 	assert(!connection->older || connection->older->newer == connection);
 	assert(connection->older || hold_oldest(&hold, state) == connection);
-	if (model.size <= SMALL_MAX)
-		check_lists();
+	if (model.size > SMALL_MAX)
+		return;
+	check_lists();
+	check_sources();
+	check_heaviest(state);
+	check_next(1 + i % 3);
 }
 
 static void
 move(size_t i, enum hold_state state)
 {
+	if (model.state[i] == HOLD_FREE)
+		hold.connections[i].source = model.source[i] =
+			(uint16_t)(model.now * 7 / 3 % SOURCES);
 	hold_move(&hold, &hold.connections[i], state);
 	model.state[i] = state;
 	model.since[i] = model.now++;
@@ -160,6 +253,33 @@ run_step(const uint8_t bytes[STEP_BYTES])
 	}
 }
 
+/* The first eight bytes of an IPv6 address are a source, and a mapped one is IPv4. */
+static void
+check_source(const uint8_t *data, size_t size)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	struct sockaddr_storage a = { .ss_family = AF_INET6 }, b = a, c = a;
+	struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&a,
+			    *b6 = (struct sockaddr_in6 *)&b;
+	struct sockaddr_in *c4 = (struct sockaddr_in *)&c;
+
+	if (size < 16)
+		return;
+	memcpy(&a6->sin6_addr, data, 16);
+	b6->sin6_addr = a6->sin6_addr;
+	b6->sin6_addr.s6_addr[15] ^= 1;
+	a6->sin6_port = 1;
+	if (memcmp(data, mapped, sizeof(mapped)) != 0)
+		assert(hold_source(&hold, &a) == hold_source(&hold, &b));
+	memcpy(&a6->sin6_addr, mapped, sizeof(mapped));
+	c.ss_family = AF_INET;
+	memcpy(&c4->sin_addr, data + 12, 4);
+	assert(hold_source(&hold, &a) == hold_source(&hold, &c));
+	assert(hold_source(&hold, &a) != HOLD_NO_SOURCE);
+	c.ss_family = AF_UNIX;
+	assert(hold_source(&hold, &c) == HOLD_NO_SOURCE);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -171,5 +291,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < steps; i++)
 		run_step(data + i * STEP_BYTES);
 	check_lists();
+	check_source(data, size);
 	return 0;
 }

@@ -55,6 +55,22 @@ failed_at_least() {
     [ "$(metric "$(scrape)" metrics_sidecar_connections_total 'outcome="failed"')" -gt "$1" ]
 }
 
+@test "400 clients of another address, each with a complete request at any time: scrapes are answered" {
+    # A connection to an address of this namespace comes from that address.
+    ns ip address add 192.0.2.7/32 dev lo
+    start_server
+    start crowd ns nice -n 5 "$ROOT/build/tests/load" crowd 192.0.2.7 9999 400 15s
+    wait_until 5 refused_at_least 200
+    run ns "$PEER" scrape 127.0.0.1 9999 200 31
+    echo "# scrapes: $output" >&3
+    assert_output --partial "answered 31 of 31"
+    [ ! -s "$BATS_TEST_TMPDIR/crowd.out" ]
+}
+
+refused_at_least() {
+    [ "$(metric "$(scrape)" metrics_sidecar_connections_total 'outcome="refused"')" -ge "$1" ]
+}
+
 @test "SIGTERM in a flood that leaves the supervisor no time to wait" {
     ns_sysctl ip_local_port_range "1024 9998"
     # Both on one processor, the server behind: there is always something to accept.

@@ -170,7 +170,7 @@ is_ok(const char *answer)
  */
 
 enum {
-	CROWD_MAX = 1024,
+	CROWD_MAX = 2048,
 	CROWD_TICK_MS = 20, /* those who failed try again after it */
 	CROWD_TIMEOUT_US = 10 * 1000 * 1000,
 	/* Three quarters of it are used: then those after are no longer told apart. */
@@ -291,8 +291,7 @@ listen_to(struct client *c)
 			return;
 	}
 	leave(c, n > 0);
-	if (n > 0)
-		come(c);
+	come(c);
 }
 
 /* Those who failed come again, those who wait for too long give up. */

@@ -422,18 +422,108 @@ let_scan_go() {
     [ "$(outcome timed_out)" = 2 ]
 }
 
-@test "256 complete requests wait for a process; the next ones get 503 at once, and those 256 their answer" {
+# start_many NAME HOST COUNT: so many scrapes at once, the status of each to NAME.out when it is there.
+start_many() {
+    start "$1" ns stdbuf -oL curl -sSZ --parallel-immediate --parallel-max 300 --max-time 30 -o /dev/null \
+        -w '%{http_code}\n' "http://$2:9999/metrics?[1-$3]"
+}
+
+# has_statuses NAME STATUS COUNT
+has_statuses() {
+    [ "$(grep -c "$2" "$BATS_TEST_TMPDIR/$1.out")" -eq "$3" ]
+}
+
+@test "256 complete requests of one address wait for a process; the next ones get 503 at once, and those 256 their answer" {
     start_stuck_scan --max-processes=1 --timeout=30
-    start many ns stdbuf -oL curl -sSZ --parallel-immediate --parallel-max 300 --max-time 30 -o /dev/null \
-        -w '%{http_code}\n' 'http://127.0.0.1:9999/metrics?[1-260]'
-    refused() {
-        [ "$(grep -c 503 "$BATS_TEST_TMPDIR/many.out")" -eq 4 ]
-    }
-    wait_until 10 refused
+    start_many many 127.0.0.1 260
+    wait_until 10 has_statuses many 503 4
     let_scan_go
     wait_until 30 is_gone "$STARTED_PID"
     [ "$(sort "$BATS_TEST_TMPDIR/many.out" | uniq -c | tr -s ' \n' ' ')" = " 256 200 4 503 " ]
     [ "$(outcome refused)" = 4 ]
+}
+
+# A connection to an address of the namespace comes from that address.
+other_address() {
+    ns ip address add "$1" dev lo 2>&1
+}
+
+@test "requests that wait: one of another address goes before those of the address that fills its half" {
+    other_address 192.0.2.7/32
+    start_stuck_scan --max-processes=1 --timeout=30
+    start_many many 192.0.2.7 260
+    wait_until 10 has_statuses many 503 4
+    start_client two
+    wait_until 5 holds_requests 258
+    let_scan_go
+    wait_until 10 client_has two 200
+    # In their order the others would have had theirs before.
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/many.out")" -lt 130 ]
+}
+
+# holds_requests N: connections that the server has accepted.
+holds_requests() {
+    [ "$(find "/proc/$SERVER_PID/fd" -lname 'socket:*' | wc -l)" -ge "$1" ]
+}
+
+@test "a queue that two addresses have filled: a third one has its place and its turn, the one with the most gives one up" {
+    other_address 192.0.2.7/32
+    other_address 192.0.2.8/32
+    start_stuck_scan --max-processes=1 --max-connections=20 --timeout=30
+    start_many first 192.0.2.7 12
+    wait_until 5 has_statuses first 503 2
+    start_many second 192.0.2.8 12
+    # The table of 20 is full: 1 is being answered, 10 and 9 wait.
+    # Given up before their request was there, or refused: their own address has as many as the other one.
+    wait_until 5 has_statuses second '503\|000' 3
+    start_client three
+    wait_until 5 has_statuses first 503 3
+    let_scan_go
+    wait_until 10 client_has three 200
+    wait_until 10 has_statuses first 200 9
+    wait_until 10 has_statuses second 200 9
+    [ $(($(outcome refused) + $(outcome evicted))) -eq 6 ]
+}
+
+# processes_of MAX COUNT HOST...: with --max-processes=MAX and five clients of each host, there are COUNT processes.
+processes_of() {
+    local max=$1 count=$2 host i end clients=() where=()
+    shift 2
+    make_stuck_procfs
+    start_server --path.procfs="$STUCK" --max-processes="$max" --web.listen-address=:9999 \
+        --web.listen-address=0.0.0.0:9998 --web.listen-address="unix:$BATS_TEST_TMPDIR/socket"
+    for host; do
+        read -r -a where <<<"$host"
+        for i in 1 2 3 4 5; do
+            start "client$i" ns curl -gsS --max-time 20 -o /dev/null "${where[@]}"
+            clients+=("$STARTED_PID")
+        done
+    done
+    wait_until 5 has_children "$count" || fail "$*: $(children | wc -l) processes"
+    # No other one is started while these are stuck.
+    end=$((SECONDS + 1))
+    while [ "$SECONDS" -le "$end" ]; do
+        has_children "$count" || fail "$*: $(children | wc -l) processes"
+    done
+    kill "$SERVER_PID" "${clients[@]}"
+    wait_until 5 is_gone "$SERVER_PID"
+    rm -r "$STUCK"
+}
+
+@test "one address has half of the processes, however it is written; IPv6 by its first 64 bits; UNIX sockets have all" {
+    local v4=http://127.0.0.1
+    other_address 192.0.2.7/32
+    other_address 2001:db8:0:1::1/128
+    other_address 2001:db8:0:1::2/128
+    other_address 2001:db8:0:2::1/128
+    processes_of 6 3 "$v4:9999"
+    processes_of 3 2 "$v4:9999"
+    processes_of 1 1 "$v4:9999"
+    processes_of 8 4 "$v4:9999" "$v4:9998"
+    processes_of 8 8 "$v4:9999" http://192.0.2.7:9999
+    processes_of 8 4 'http://[2001:db8:0:1::1]:9999' 'http://[2001:db8:0:1::2]:9999'
+    processes_of 8 8 'http://[2001:db8:0:1::1]:9999' 'http://[2001:db8:0:2::1]:9999'
+    processes_of 4 4 "http://x --unix-socket $BATS_TEST_TMPDIR/socket"
 }
 
 @test "a table full of requests that are being answered: 503, and nobody is given up" {
@@ -864,7 +954,8 @@ without_close_range() {
 
 @test "no more processes than allowed; complete requests wait their turn" {
     make_stuck_procfs
-    start_server --path.procfs="$STUCK" --max-processes=2
+    # Of these one address has half.
+    start_server --path.procfs="$STUCK" --max-processes=4
     local i
     for i in 1 2 3 4; do
         start_client "client$i"
@@ -890,6 +981,21 @@ without_close_range() {
     wait_until 5 outcome_is evicted 5
     # 8 connections in a table of 4, and one more went for the scrape itself.
     serves
+}
+
+@test "a full table gives up a connection of the address that has the most, not the oldest one" {
+    other_address 192.0.2.7/32
+    start_server --max-connections=8
+    # Its head takes two seconds.
+    start slow ns sh -c 'printf "GET /metrics HTTP/1.0\r\n\r\n" | "$1" talk 127.0.0.1 9999 piece=9 pause-ms=1000' sh "$PEER"
+    wait_until 5 is_connected 127.0.0.1
+    start idle ns "$PEER" idle 192.0.2.7 9999 50
+    wait_until 5 outcome_is evicted 40
+    wait_until 8 grep -q '200 OK' "$BATS_TEST_TMPDIR/slow.out"
+}
+
+is_connected() {
+    [ -n "$(ns ss -Htn state established "( src $1 and dport = :9999 )")" ]
 }
 
 outcome_is() {
