@@ -36,10 +36,10 @@ enum {
 	/* 56 bytes each: 896 KiB of address space, touched as it is used. */
 	HOLD_MAX = 16384,
 	/*
-	 * Numbers of sources: 128 KiB of counters. Two addresses have the same number by
-	 * chance only, one time in 65,535, and share one address's part then.
+	 * Numbers of sources: 32 KiB of counters. Two addresses have the same number by
+	 * chance only, one time in 16,383, and share one address's part then.
 	 */
-	HOLD_SOURCES = 65536,
+	HOLD_SOURCES = 16384,
 	HOLD_NO_SOURCE = 0, /* UNIX sockets */
 	HOLD_LOOK_MAX = 256,
 };
@@ -50,8 +50,10 @@ struct hold_connection {
 	int64_t ready_ms;    /* when its head was complete */
 	int64_t deadline_ms; /* of its state */
 	uint32_t discarded;  /* bytes read and thrown away after the answer */
-	uint32_t unread;     /* bytes that the kernel holds for its answer */
-	pid_t pid;           /* of the process that answers it, while busy */
+	union {
+		pid_t pid;       /* of the process that answers it, while busy */
+		uint32_t unread; /* bytes that the kernel holds for its answer, later */
+	};
 	int fd;
 	uint16_t source; /* to be set while it is free, see hold_source() */
 	enum hold_state state;

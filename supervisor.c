@@ -144,7 +144,8 @@ unwatch(struct supervisor *s, const struct hold_connection *c)
 static void
 free_slot(struct supervisor *s, struct hold_connection *c)
 {
-	s->unread -= c->unread;
+	if (c->state == HOLD_ANSWERED || c->state == HOLD_CLOSING)
+		s->unread -= c->unread;
 	hold_move(&s->hold, c, HOLD_FREE);
 }
 
@@ -390,7 +391,6 @@ hold_connection(struct supervisor *s, int fd, const struct sockaddr_storage *add
 	c->fd = fd;
 	c->source = source;
 	c->discarded = 0;
-	c->unread = 0;
 	c->killed = false;
 	c->accepted_ms = accepted_ms;
 	c->deadline_ms = c->accepted_ms + head_ms(s);
@@ -862,6 +862,7 @@ finish(struct supervisor *s, struct hold_connection *c, int status)
 	s->config->tally->outcomes[SUPERVISOR_SERVED]++;
 	c->deadline_ms = util_now_ms() + ANSWERED_MS;
 	hold_move(&s->hold, c, HOLD_ANSWERED);
+	c->unread = 0;
 	/* Unwatched, it is let go by its deadlines. */
 	if (watch(s, c->fd, index_of(s, c)) < 0)
 		log_message("watch connection: %s", strerror(errno));
