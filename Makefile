@@ -32,7 +32,7 @@ has_header = $(shell printf '\043include <$(1)>\n' | $(CC) -E -x c - >/dev/null 
 SYSTEMD ?= $(if $(filter 1,$(STATIC)),0,$(call has_header,systemd/sd-daemon.h))
 
 PROGRAM := metrics-sidecar
-MODULES := answer crashes descriptors destinations exchange exposition handover hold http keeper listen log manager options page ports procnet renewal report \
+MODULES := answer crashes descriptors destinations exchange exposition handover hold http keeper landlock listen log manager options page ports procnet renewal report \
 	   sandbox share signals siphash sockdiag supervisor terminal token trend usage util view
 SOURCES := $(PROGRAM).c $(MODULES:=.c)
 HEADERS := $(MODULES:=.h)
@@ -192,9 +192,9 @@ build/tests/crash.so: tests/crash.c
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -shared -fPIC -o $@ $< $(LDFLAGS)
 
 # With the program's own sandbox.
-build/tests/probe: tests/probe.c sandbox.c util.c sandbox.h util.h
+build/tests/probe: tests/probe.c sandbox.c landlock.c util.c sandbox.h landlock.h util.h
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -I. -o $@ tests/probe.c sandbox.c util.c $(LDFLAGS)
+	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -I. -o $@ $(filter %.c,$^) $(LDFLAGS)
 
 build/tests/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
 	@mkdir -p $(@D)

@@ -231,6 +231,14 @@ listen_port(const struct listen_address *address)
 	return address->storage.ss_family == AF_INET ? ntohs(sin.sin_port) : 0;
 }
 
+const char *
+listen_path(const struct listen_address *address)
+{
+	if (address->storage.ss_family != AF_UNIX)
+		return NULL;
+	return (const char *)&address->storage + offsetof(struct sockaddr_un, sun_path);
+}
+
 void
 listen_format_address(const struct listen_address *address, char *buf, size_t size)
 {

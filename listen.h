@@ -101,6 +101,9 @@ void listen_format_address(const struct listen_address *address, char *buf, size
 /* The TCP port, host byte order, or 0 for a UNIX path. No I/O. */
 uint16_t listen_port(const struct listen_address *address);
 
+/* The UNIX path, inside *address, or NULL for a TCP address. No I/O. */
+const char *listen_path(const struct listen_address *address);
+
 /*
  * Look at what this process was started with; the sockets found become close-on-exec.
  *

@@ -87,10 +87,15 @@ is_same_socket(const struct stat *st, int fd)
 static void
 use_syslog(void)
 {
+	static const struct sockaddr_un daemon = { .sun_family = AF_UNIX,
+		.sun_path = "/dev/log" };
 	int nowhere = open("/", O_PATH | O_CLOEXEC);
 
 	sink = SINK_SYSLOG;
 	sink_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* Now, because a confined process may neither connect nor send by name. */
+	if (sink_fd >= 0)
+		connect(sink_fd, (const struct sockaddr *)&daemon, sizeof(daemon));
 	if (nowhere >= 0) {
 		dup2(nowhere, STDERR_FILENO);
 		close(nowhere);
@@ -219,24 +224,11 @@ may_say(const char *message, size_t len, bool once, uint32_t *ret_left_out)
 }
 
 static ssize_t
-send_to_syslog(const char *line, size_t len)
-{
-	static const struct sockaddr_un daemon = { .sun_family = AF_UNIX,
-		.sun_path = "/dev/log" };
-
-	/* By name each time: the daemon may have been started again. */
-	return sendto(sink_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL,
-		(const struct sockaddr *)&daemon, sizeof(daemon));
-}
-
-static ssize_t
 write_line(const char *line, size_t len)
 {
 	struct pollfd pollfd = { .fd = sink_fd, .events = POLLOUT };
 
-	if (sink == SINK_SYSLOG)
-		return send_to_syslog(line, len);
-	if (sink == SINK_SOCKET)
+	if (sink == SINK_SYSLOG || sink == SINK_SOCKET)
 		return send(sink_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sink == SINK_POLLED &&
 		(poll(&pollfd, 1, 0) <= 0 || !(pollfd.revents & POLLOUT)))

@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static int notify_fd = -1; /* connected to the service manager, or not connected */
+
 static bool
 read_variable(const char *name, uint64_t max, uint64_t *ret_number)
 {
@@ -100,6 +102,25 @@ manager_listen_fds(void)
 	return take_fds();
 }
 
+void
+manager_connect(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	size_t len = path ? strlen(path) : 0;
+
+	if (len == 0 || len > sizeof(sun.sun_path) || (path[0] != '/' && path[0] != '@'))
+		return;
+	memcpy(sun.sun_path, path, len);
+	if (path[0] == '@')
+		sun.sun_path[0] = '\0'; /* an abstract name, unix(7) */
+	notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (notify_fd < 0 ||
+		connect(notify_fd, (const struct sockaddr *)&sun,
+			(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		log_message("connect to service manager: %s", strerror(errno));
+}
+
 /*
  * Not sd_notify(3), which waits for a manager that does not read: the supervisor must
  * not.
@@ -107,23 +128,8 @@ manager_listen_fds(void)
 void
 manager_notify(const char *state)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	size_t len = path ? strlen(path) : 0;
-	int fd;
-
-	if (len == 0 || len > sizeof(sun.sun_path) || (path[0] != '/' && path[0] != '@'))
-		return;
-	memcpy(sun.sun_path, path, len);
-	if (path[0] == '@')
-		sun.sun_path[0] = '\0'; /* an abstract name, unix(7) */
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	sendto(fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL,
-		(const struct sockaddr *)&sun,
-		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-	close(fd);
+	if (notify_fd >= 0)
+		send(notify_fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 int64_t

@@ -26,8 +26,14 @@ enum {
 int manager_listen_fds(void);
 
 /*
- * Send a state, "READY=1", as sd_notify(3) has it, without waiting: to a path or to an
- * abstract name, not to AF_VSOCK. Ignored where no manager reads it.
+ * Connect to the manager that NOTIFY_SOCKET names: a path or an abstract name, not
+ * AF_VSOCK. A confined process can do that no more.
+ */
+void manager_connect(void);
+
+/*
+ * Send a state, "READY=1", as sd_notify(3) has it, without waiting, to the manager that
+ * was connected to. Ignored where there is none, or where it does not read.
  */
 void manager_notify(const char *state);
 

@@ -671,6 +671,28 @@ prepare_renewal(struct renewal *renewal)
 		log_share_memory(log);
 	/* What it executes is this program, which needs no more than it has. */
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	sandbox_forbid_dumps();
+}
+
+_Static_assert((int)SANDBOX_LISTEN_MAX >= (int)LISTEN_OWN_MAX, "each can be allowed");
+
+/* What the supervisor reaches for after it was confined. */
+static struct sandbox_needs
+find_needs(const struct options *options, const struct listen_found *found)
+{
+	struct sandbox_needs needs = { .read = { options->procfs, options->token_file } };
+
+	for (size_t i = 0; i < found->count; i++) {
+		const struct listen_socket *socket = &found->sockets[i];
+
+		if (socket->passed)
+			continue;
+		if (listen_path(&socket->address))
+			needs.paths[needs.path_count++] = listen_path(&socket->address);
+		else
+			needs.ports[needs.port_count++] = listen_port(&socket->address);
+	}
+	return needs;
 }
 
 /*
@@ -696,6 +718,7 @@ prepare_to_supervise(struct service *service, struct share *share)
 		log_message("list inherited descriptors: more than %d: the others are "
 			    "closed by close_range() or not at all",
 			DESCRIPTORS_LIST_MAX);
+	manager_connect();
 	sandbox_init();
 }
 
@@ -704,11 +727,13 @@ prepare_to_supervise(struct service *service, struct share *share)
  * it reads nothing from the network, and no other process can write to its memory.
  */
 static void
-confine_supervisor(void)
+confine_supervisor(const struct options *options, const struct service *service)
 {
+	struct sandbox_needs needs = find_needs(options, &service->found);
 	int errors[SANDBOX_LAYERS];
 
-	sandbox_confine_server(errors);
+	needs.hands_over = service->renewal.available;
+	sandbox_confine_server(&needs, errors);
 	log_missing_layers(errors, true);
 }
 
@@ -771,7 +796,7 @@ supervise(const struct options *options, struct service *service, struct job *re
 	if (!go_on_in_child(service, &config))
 		return 0;
 	config.may_renew = service->renewal.available;
-	confine_supervisor();
+	confine_supervisor(options, service);
 	r = supervisor_run(&config, &ret_job->child);
 	if (r == SUPERVISOR_RENEW)
 		_exit(KEEPER_RENEW);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "sandbox.h"
 
+#include "landlock.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -14,6 +16,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -23,24 +26,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-/*
- * The headers may be older than the kernel. From 424 on a call has the same number
- * everywhere, counted from where the numbers of the architecture begin.
- */
-#ifndef SYS_landlock_create_ruleset
-#if defined(__alpha__)
-#define NUMBERS_BEGIN 110
-#elif defined(__mips__)
-#define NUMBERS_BEGIN __NR_Linux
-#elif defined(__x86_64__) && defined(__ILP32__)
-#define NUMBERS_BEGIN 0x40000000
-#else
-#define NUMBERS_BEGIN 0
-#endif
-#define SYS_landlock_create_ruleset (NUMBERS_BEGIN + 444)
-#define SYS_landlock_restrict_self (NUMBERS_BEGIN + 446)
-#endif
 
 /* 0 where the numbers of this architecture's calls have not been looked at. */
 #if defined(__x86_64__) && !defined(__ILP32__)
@@ -114,7 +99,7 @@ static const struct rule responder_rules[] = {
 	ALLOW(read),
 	ALLOW(write),
 	ALLOW(recvfrom),
-	ALLOW(sendto),
+	ALLOW_IF(sendto, 5, ALL, 0), /* without an address, to whom the socket is connected */
 	ALLOW(shutdown),
 	ALLOW(close),
 	ALLOW_IF(setitimer, 0, ALL, ITIMER_REAL),
@@ -156,7 +141,6 @@ static const struct rule responder_rules[] = {
 	SOCKETCALL(RECV),
 	SOCKETCALL(RECVFROM),
 	SOCKETCALL(SEND),
-	SOCKETCALL(SENDTO),
 	SOCKETCALL(SHUTDOWN),
 #endif
 };
@@ -181,7 +165,7 @@ static const struct rule responder_rules[] = {
  */
 static const struct rule server_rules[] = {
 	ALLOW(accept4), ALLOW(bind), ALLOW(brk), ALLOW(capget), ALLOW(capset), ALLOW(close),
-	ALLOW(connect), ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait),
+	ALLOW(epoll_create1), ALLOW(epoll_ctl), ALLOW(epoll_pwait),
 	ALLOW(exit), ALLOW(exit_group), ALLOW(faccessat), ALLOW(futex),
 	ALLOW(getegid), ALLOW(geteuid), ALLOW(getgid), ALLOW(getpid), ALLOW(getppid),
 	ALLOW(getpeername), ALLOW(getrandom), ALLOW(getsockname),
@@ -189,11 +173,11 @@ static const struct rule server_rules[] = {
 	ALLOW(getuid), ALLOW(kill), ALLOW(landlock_create_ruleset),
 	ALLOW(landlock_restrict_self), ALLOW(listen), ALLOW(madvise),
 	ALLOW(munmap), ALLOW(nanosleep), ALLOW(ppoll), ALLOW(read),
-	ALLOW(readlinkat), ALLOW(recvfrom), ALLOW(recvmsg), ALLOW(restart_syscall),
+	ALLOW(readlinkat), ALLOW(recvfrom), ALLOW(restart_syscall),
 	ALLOW(rt_sigaction), ALLOW(rt_sigprocmask), ALLOW(rt_sigreturn), ALLOW(seccomp),
-	ALLOW(sendmsg), ALLOW(sendto), ALLOW(set_robust_list), ALLOW(set_tid_address), ALLOW(setitimer),
+	ALLOW(set_robust_list), ALLOW(set_tid_address), ALLOW(setitimer),
 	ALLOW(setsockopt), ALLOW(shutdown), ALLOW(statx), ALLOW(tgkill), ALLOW(tkill), ALLOW(uname),
-	ALLOW(unlinkat), ALLOW(wait4), ALLOW(write), ALLOW(writev),
+	ALLOW(wait4), ALLOW(write), ALLOW(writev),
 	ALLOW_IF(clone, CLONE_FLAGS, NAMESPACES, 0),
 	ALLOW_IF(ioctl, 1, ALL, TIOCOUTQ),
 	ALLOW_IF(ioctl, 1, ALL, SIOCGIFINDEX),
@@ -201,7 +185,10 @@ static const struct rule server_rules[] = {
 	ALLOW_IF(openat, 2, WRITING, O_RDONLY),
 	ALLOW_IF(prctl, 0, ALL, PR_SET_PDEATHSIG),
 	ALLOW_IF(prctl, 0, ALL, PR_SET_NO_NEW_PRIVS),
+	ALLOW_IF(prctl, 0, ALL, PR_SET_DUMPABLE),
+	ALLOW_IF(prctl, 0, ALL, PR_SET_SECCOMP),
 	ALLOW_IF(prlimit64, 0, ALL, 0), /* of the caller itself */
+	ALLOW_IF(sendto, 5, ALL, 0),
 	SOCKET(AF_INET, SOCKET_TYPE, SOCK_STREAM),
 	SOCKET(AF_INET6, SOCKET_TYPE, SOCK_STREAM),
 	SOCKET(AF_UNIX, 0, 0),
@@ -231,7 +218,7 @@ static const struct rule server_rules[] = {
 #ifdef SYS_open
 	ALLOW_IF(open, 1, WRITING, O_RDONLY), ALLOW(access), ALLOW(epoll_wait),
 	ALLOW(fork), ALLOW(lstat), ALLOW(poll), ALLOW(readlink), ALLOW(setrlimit),
-	ALLOW(stat), ALLOW(unlink),
+	ALLOW(stat),
 #endif
 #ifdef SYS_getrlimit
 	ALLOW(getrlimit),
@@ -288,15 +275,35 @@ static const struct rule server_rules[] = {
 	ALLOW(futex_time64),
 #endif
 #if USES_SOCKETCALL
-	SOCKETCALL(ACCEPT), SOCKETCALL(ACCEPT4), SOCKETCALL(BIND), SOCKETCALL(CONNECT),
-	SOCKETCALL(GETPEERNAME), SOCKETCALL(GETSOCKNAME), SOCKETCALL(GETSOCKOPT),
-	SOCKETCALL(LISTEN),
-	SOCKETCALL(RECV), SOCKETCALL(RECVFROM), SOCKETCALL(RECVMSG), SOCKETCALL(SEND),
-	SOCKETCALL(SENDMSG), SOCKETCALL(SENDTO), SOCKETCALL(SETSOCKOPT),
-	SOCKETCALL(SHUTDOWN),
+	SOCKETCALL(ACCEPT), SOCKETCALL(ACCEPT4), SOCKETCALL(BIND),
+	SOCKETCALL(GETPEERNAME), SOCKETCALL(GETSOCKNAME), SOCKETCALL(GETSOCKOPT), SOCKETCALL(LISTEN),
+	SOCKETCALL(RECV), SOCKETCALL(RECVFROM), SOCKETCALL(SEND),
+	SOCKETCALL(SETSOCKOPT), SOCKETCALL(SHUTDOWN),
 #ifdef __GLIBC__ /* Its family and type cannot be told. musl makes the direct call. */
 	SOCKETCALL(SOCKET),
 #endif
+#endif
+};
+
+/*
+ * Besides these, what a server calls that listens on a UNIX path: it finds out whether
+ * the socket in its way still answers, and removes it where it does not.
+ */
+static const struct rule path_rules[] = {
+	ALLOW(connect), ALLOW(unlinkat),
+#ifdef SYS_unlink
+	ALLOW(unlink),
+#endif
+#if USES_SOCKETCALL
+	SOCKETCALL(CONNECT),
+#endif
+};
+
+/* And what hands its connections over to a successor: descriptors go by these. */
+static const struct rule handover_rules[] = {
+	ALLOW(recvmsg), ALLOW(sendmsg),
+#if USES_SOCKETCALL
+	SOCKETCALL(RECVMSG), SOCKETCALL(SENDMSG),
 #endif
 };
 /* clang-format on */
@@ -304,7 +311,9 @@ static const struct rule server_rules[] = {
 enum {
 	RESPONDER_RULES = sizeof(responder_rules) / sizeof(responder_rules[0]),
 	SERVER_RULES = sizeof(server_rules) / sizeof(server_rules[0]),
-	RULES_MAX = SERVER_RULES, /* the longer list of the two */
+	PATH_RULES = sizeof(path_rules) / sizeof(path_rules[0]),
+	HANDOVER_RULES = sizeof(handover_rules) / sizeof(handover_rules[0]),
+	RULES_MAX = SERVER_RULES + PATH_RULES + HANDOVER_RULES, /* the longest list */
 };
 
 _Static_assert(RESPONDER_RULES <= RULES_MAX, "the buffer of a filter holds them");
@@ -374,16 +383,20 @@ emit_rule(struct code *code, const struct rule *rule)
 }
 
 static void
-compile(struct code *code, const struct rule *rules, size_t count, uint32_t otherwise)
+begin_filter(struct code *code)
 {
 	code->count = 0;
 	emit_load(code, offsetof(struct seccomp_data, arch));
 	emit(code, BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
 	emit_return(code, SECCOMP_RET_KILL_PROCESS);
 	emit_load(code, offsetof(struct seccomp_data, nr));
+}
+
+static void
+emit_rules(struct code *code, const struct rule *rules, size_t count)
+{
 	for (size_t i = 0; i < count; i++)
 		emit_rule(code, &rules[i]);
-	emit_return(code, otherwise);
 }
 
 /* Returns 0 or -errno. */
@@ -392,9 +405,15 @@ confine_calls(struct code *code)
 {
 	const struct sock_fprog program = { code->count, code->instructions };
 
+	int error;
+
 	if (ARCHITECTURE == 0)
 		return -ENOSYS;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0)
+		return 0;
+	error = errno;
+	/* Older than seccomp(2), and allowed by runtimes that do not know that one. */
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0 ? -error
 	                                                                      : 0;
 }
 
@@ -420,49 +439,48 @@ drop_capabilities(void)
 	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
-/*
- * The whole of what a ruleset can handle, by version of its interface (landlock(7)); the
- * kernel refuses bits that it does not know.
- */
-struct ruleset {
-	uint64_t file_system, network, scopes;
-};
-
-static const struct {
-	size_t size; /* of the attribute that this version knows */
-	struct ruleset handled;
-} landlock_versions[] = {
-	{ 8, { 0x1fff, 0, 0 } },
-	{ 8, { 0x3fff, 0, 0 } },  /* linking and renaming between directories */
-	{ 8, { 0x7fff, 0, 0 } },  /* truncating */
-	{ 16, { 0x7fff, 3, 0 } }, /* binding and connecting TCP sockets */
-	{ 16, { 0xffff, 3, 0 } }, /* ioctl(2) of devices */
-	{ 24, { 0xffff, 3, 3 } }, /* abstract UNIX sockets and signals */
-};
-
-/* A ruleset that handles everything, and allows none of it by any rule. */
+/* Returns 0 or -errno of the first rule that could not be added. */
 static int
-confine_objects(void)
+allow_reading(const struct landlock *landlock, const char *path)
 {
-	enum {
-		VERSIONS = sizeof(landlock_versions) / sizeof(landlock_versions[0]),
-		ASK_VERSION = 1, /* LANDLOCK_CREATE_RULESET_VERSION */
-	};
-	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, ASK_VERSION);
-	long fd;
+	char resolved[PATH_MAX];
+	int r = landlock_allow_below(landlock, path, LANDLOCK_READ_FILES);
+
+	if (r == 0 && realpath(path, resolved))
+		r = landlock_allow_below(landlock, resolved, LANDLOCK_READ_FILES);
+	return r;
+}
+
+static int
+allow_needs(const struct landlock *landlock, const struct sandbox_needs *needs)
+{
 	int r = 0;
 
-	if (version < 1)
-		return version < 0 ? -errno : -ENOSYS;
-	if (version > VERSIONS)
-		version = VERSIONS;
-	fd = syscall(SYS_landlock_create_ruleset, &landlock_versions[version - 1].handled,
-		landlock_versions[version - 1].size, 0);
-	if (fd < 0)
-		return -errno;
-	if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
-		r = -errno;
-	close((int)fd);
+	for (size_t i = 0; r == 0 && i < SANDBOX_READ_MAX; i++) {
+		if (needs->read[i])
+			r = allow_reading(landlock, needs->read[i]);
+	}
+	for (size_t i = 0; r == 0 && i < needs->path_count; i++)
+		r = landlock_allow_below(
+			landlock, needs->paths[i], LANDLOCK_MAKE_SOCKETS);
+	for (size_t i = 0; r == 0 && i < needs->port_count; i++)
+		r = landlock_allow_bind(landlock, needs->ports[i]);
+	return r;
+}
+
+/* Returns 0 or -errno; nothing is confined then. */
+static int
+confine_objects(const struct sandbox_needs *needs)
+{
+	struct landlock landlock;
+	int r = landlock_create(&landlock);
+
+	if (r < 0)
+		return r;
+	r = allow_needs(&landlock, needs);
+	if (r == 0)
+		r = landlock_restrict(&landlock);
+	landlock_close(&landlock);
 	return r;
 }
 
@@ -495,7 +513,6 @@ limit_resources(unsigned cpu_s, bool writes_file)
 	} limits[] = {
 		{ RLIMIT_AS, mapped > 0, mapped + SANDBOX_ADDRESS_SPACE_MORE },
 		{ RLIMIT_CPU, true, cpu_s },
-		{ RLIMIT_CORE, true, 0 },
 		{ RLIMIT_FSIZE, !writes_file, 0 },
 		{ RLIMIT_NPROC, true, 0 },
 		/* poll(2) takes no more entries than this: one is what is polled. */
@@ -530,20 +547,40 @@ look_up_mapped(void)
 		mapped = pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+int
+sandbox_forbid_dumps(void)
+{
+	int r = limit(RLIMIT_CORE, 0);
+
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 && r == 0)
+		r = -errno;
+	return r;
+}
+
 void
 sandbox_init(void)
 {
 	look_up_mapped();
-	compile(&server_code, server_rules, SERVER_RULES, SECCOMP_RET_ERRNO | EPERM);
-	compile(&responder_code, responder_rules, RESPONDER_RULES,
-		SECCOMP_RET_KILL_PROCESS);
+	begin_filter(&responder_code);
+	emit_rules(&responder_code, responder_rules, RESPONDER_RULES);
+	emit_return(&responder_code, SECCOMP_RET_KILL_PROCESS);
 }
 
 void
-sandbox_confine_server(int ret_errors[static SANDBOX_LAYERS])
+sandbox_confine_server(
+	const struct sandbox_needs *needs, int ret_errors[static SANDBOX_LAYERS])
 {
 	memset(ret_errors, 0, SANDBOX_LAYERS * sizeof(ret_errors[0]));
+	begin_filter(&server_code);
+	emit_rules(&server_code, server_rules, SERVER_RULES);
+	if (needs->path_count > 0)
+		emit_rules(&server_code, path_rules, PATH_RULES);
+	if (needs->hands_over)
+		emit_rules(&server_code, handover_rules, HANDOVER_RULES);
+	emit_return(&server_code, SECCOMP_RET_ERRNO | EPERM);
 	ret_errors[SANDBOX_NO_NEW_PRIVS] = forbid_new_privs();
+	ret_errors[SANDBOX_RLIMITS] = sandbox_forbid_dumps();
+	ret_errors[SANDBOX_LANDLOCK] = confine_objects(needs);
 	ret_errors[SANDBOX_SECCOMP] = confine_calls(&server_code);
 }
 
@@ -551,9 +588,14 @@ void
 sandbox_confine_responder(
 	unsigned cpu_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS])
 {
+	static const struct sandbox_needs nothing;
+	int r = sandbox_forbid_dumps();
+
 	ret_errors[SANDBOX_NO_NEW_PRIVS] = forbid_new_privs();
-	ret_errors[SANDBOX_LANDLOCK] = confine_objects();
+	ret_errors[SANDBOX_LANDLOCK] = confine_objects(&nothing);
 	ret_errors[SANDBOX_RLIMITS] = limit_resources(cpu_s, writes_file);
+	if (ret_errors[SANDBOX_RLIMITS] == 0)
+		ret_errors[SANDBOX_RLIMITS] = r;
 	ret_errors[SANDBOX_CAPABILITIES] = drop_capabilities();
 	/* The last, because it forbids all of the above. */
 	ret_errors[SANDBOX_SECCOMP] = confine_calls(&responder_code);

@@ -6,13 +6,15 @@
  * leaves the others in place. What a confined process may still call is the list in
  * sandbox.c; a responder that calls anything else is killed, a server is told EPERM.
  *
- * Source: Linux Documentation/userspace-api/no_new_privs.rst, landlock.rst,
- * seccomp_filter.rst; setrlimit(2), capabilities(7).
+ * Source: Linux Documentation/userspace-api/no_new_privs.rst, seccomp_filter.rst;
+ * setrlimit(2), PR_SET_DUMPABLE(2const), capabilities(7).
  */
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum sandbox_layer {
 	SANDBOX_NO_NEW_PRIVS,
@@ -29,23 +31,48 @@ extern const char *const sandbox_layer_names[SANDBOX_LAYERS];
 enum {
 	/* What a responder may map besides what is mapped already: its stack grows. */
 	SANDBOX_ADDRESS_SPACE_MORE = 256 * 1024,
+	SANDBOX_READ_MAX = 2,
+	SANDBOX_LISTEN_MAX = 16,
+};
+
+/* What a server reaches for after it was confined. */
+struct sandbox_needs {
+	/*
+	 * Directories, or files, in whose directories it opens files to read them; also
+	 * where the files are links to. NULL for none.
+	 */
+	const char *read[SANDBOX_READ_MAX];
+	const char
+		*paths[SANDBOX_LISTEN_MAX]; /* UNIX sockets that it makes, or removes */
+	size_t path_count;
+	uint16_t ports[SANDBOX_LISTEN_MAX]; /* TCP ports that it binds to */
+	size_t port_count;
+	bool hands_over; /* descriptors, to a successor */
 };
 
 /*
- * Make ready what this process and all that it forks will be confined by. Call it before
- * the others. Reads /proc/self/statm: the limit of the address space is what is mapped
- * now, and SANDBOX_ADDRESS_SPACE_MORE; without it that limit is not set.
+ * Make ready what a responder will be confined by. Call it before the others. Reads
+ * /proc/self/statm: the limit of the address space is what is mapped now, and
+ * SANDBOX_ADDRESS_SPACE_MORE; without it that limit is not set.
  */
 void sandbox_init(void);
 
 /*
+ * Neither a core file nor a tracer of the same user without CAP_SYS_PTRACE gets at what
+ * is in memory, until the process executes a program. A part of what confines the others.
+ * Returns 0 or -errno.
+ */
+int sandbox_forbid_dumps(void);
+
+/*
  * Confine the process that accepts connections, and all that it forks: no other program,
- * no debugging, no opening for writing, no sockets but for listening, for the log, for
- * the service manager and for sock_diag.
+ * no debugging and no dump, no opening but to read what it needs, no sockets but for
+ * listening and for sock_diag, no sending but to whom a socket was connected before.
  *
  * Fills ret_errors with 0, or -errno for each layer that is not in place.
  */
-void sandbox_confine_server(int ret_errors[static SANDBOX_LAYERS]);
+void sandbox_confine_server(
+	const struct sandbox_needs *needs, int ret_errors[static SANDBOX_LAYERS]);
 
 /*
  * Confine the process that answers one request, before it reads a byte of it: it can read

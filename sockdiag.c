@@ -4,12 +4,14 @@
 #include "util.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -110,12 +112,11 @@ make_attribute(void)
 	};
 }
 
+/* Without an address it goes to the kernel (netlink_sendmsg), and may go nowhere else. */
 static int
 send_request(int fd, const void *request, size_t len)
 {
-	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	ssize_t n = sendto(fd, request, len, MSG_NOSIGNAL,
-		(const struct sockaddr *)&kernel, sizeof(kernel));
+	ssize_t n = send(fd, request, len, MSG_NOSIGNAL);
 
 	if (n < 0)
 		return -errno;
@@ -396,13 +397,46 @@ kernel_shows_bound_inactive(void)
 	return uname(&name) == 0 && sockdiag_shows_bound_inactive(name.release);
 }
 
+/*
+ * Let nothing in but answers about Internet sockets. A process that is taken over still
+ * has the socket, and the same netlink family lists UNIX, packet and other sockets. All
+ * rows of one answer are of one kind: TCPDIAG_GETSOCK is of Internet sockets alone, and
+ * the others begin with their address family.
+ */
+static int
+accept_only_internet(int fd)
+{
+	enum {
+		TYPE = offsetof(struct nlmsghdr, nlmsg_type),
+		FAMILY = sizeof(struct nlmsghdr),
+	};
+	/* Half a word is loaded in network byte order. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, TYPE),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(SOCK_DIAG_BY_FAMILY), 0, 3),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FAMILY),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	const struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0
+	               ? -errno
+	               : 0;
+}
+
 struct sockdiag
 sockdiag_open(void)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	int r = fd < 0 ? -errno : accept_only_internet(fd);
 
+	if (fd >= 0 && r < 0)
+		close(fd);
 	return (struct sockdiag){
-		.fd = fd < 0 ? -errno : fd,
+		.fd = r < 0 ? r : fd,
 		.shows_bound_inactive = kernel_shows_bound_inactive(),
 	};
 }
