@@ -15,6 +15,7 @@ enum {
 	RULE_PATH_BENEATH = 1,
 	RULE_NET_PORT = 2,
 	FS_READ_FILE = 1 << 2,
+	FS_READ_DIR = 1 << 3,
 	FS_REMOVE_FILE = 1 << 5,
 	FS_MAKE_SOCK = 1 << 9,
 	NET_BIND_TCP = 1 << 0,
@@ -41,7 +42,7 @@ static const struct {
 };
 
 static const uint64_t path_accesses[] = {
-	[LANDLOCK_READ_FILES] = FS_READ_FILE,
+	[LANDLOCK_READ] = FS_READ_FILE | FS_READ_DIR,
 	[LANDLOCK_MAKE_SOCKETS] = FS_MAKE_SOCK | FS_REMOVE_FILE,
 };
 
@@ -67,28 +68,33 @@ landlock_create(struct landlock *ret_landlock)
 	return 0;
 }
 
-/*
- * Open the directory of this name, or the nearest one above it. What lies below a
- * directory that may not be entered cannot be opened either, now or later.
- */
-static int
-open_nearest_directory(const char *path)
+/* Leave of a path the directory that it is in. Returns false where it is in none. */
+static bool
+cut_name(char *path)
 {
-	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-	char name[PATH_MAX];
 	size_t len = strlen(path);
-	char *slash;
-	int fd;
 
-	if (len >= sizeof(name))
+	while (len > 0 && path[len - 1] == '/')
+		len--;
+	if (len == 0)
+		return false;
+	while (len > 0 && path[len - 1] != '/')
+		len--;
+	path[len] = '\0';
+	if (len == 0)
+		memcpy(path, ".", sizeof("."));
+	return true;
+}
+
+static int
+copy_path(const char *path, char ret_copy[static PATH_MAX])
+{
+	size_t len = strlen(path);
+
+	if (len < 1 || len >= PATH_MAX)
 		return -ENAMETOOLONG;
-	memcpy(name, path, len + 1);
-	while ((fd = open(name, flags)) < 0 && (slash = strrchr(name, '/')) &&
-		strcmp(name, "/") != 0)
-		slash[slash == name ? 1 : 0] = '\0';
-	if (fd < 0 && name[0] != '/')
-		fd = open(".", flags);
-	return fd < 0 ? -errno : fd;
+	memcpy(ret_copy, path, len + 1);
+	return 0;
 }
 
 static int
@@ -98,22 +104,62 @@ add_rule(const struct landlock *landlock, int type, const void *rule)
 	                                                                       : 0;
 }
 
+/*
+ * What lies below a directory that may not be entered cannot be opened either, now or
+ * later.
+ */
+static int
+open_nearest(char *path)
+{
+	int fd;
+
+	while ((fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0) {
+		if (strcmp(path, ".") == 0 || !cut_name(path))
+			return -errno;
+	}
+	return fd;
+}
+
 int
-landlock_allow_below(
-	const struct landlock *landlock, const char *path, enum landlock_access access)
+landlock_allow_below(const struct landlock *landlock, const char *directory,
+	enum landlock_access access)
 {
 	/* struct landlock_path_beneath_attr */
 	struct __attribute__((packed)) {
 		uint64_t allowed;
 		int32_t directory;
-	} rule = { path_accesses[access], open_nearest_directory(path) };
-	int r;
+	} rule = { .allowed = path_accesses[access] };
+	char path[PATH_MAX];
+	int r = copy_path(directory, path);
 
+	if (r < 0)
+		return r;
+	rule.directory = open_nearest(path);
 	if (rule.directory < 0)
 		return rule.directory;
 	r = add_rule(landlock, RULE_PATH_BENEATH, &rule);
 	close(rule.directory);
 	return r;
+}
+
+int
+landlock_allow_beside(
+	const struct landlock *landlock, const char *file, enum landlock_access access)
+{
+	char path[PATH_MAX], target[1];
+	int r = copy_path(file, path);
+
+	if (r < 0)
+		return r;
+	cut_name(path);
+	r = landlock_allow_below(landlock, path, access);
+	/* Behind a slash, readlink(2) would follow the link. */
+	for (size_t len = strlen(path); len > 1 && path[len - 1] == '/'; len--)
+		path[len - 1] = '\0';
+	if (r < 0 || readlink(path, target, sizeof(target)) < 0)
+		return r;
+	cut_name(path);
+	return landlock_allow_below(landlock, path, access);
 }
 
 int

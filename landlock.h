@@ -37,7 +37,7 @@
 #endif
 
 enum landlock_access {
-	LANDLOCK_READ_FILES,   /* open files to read them */
+	LANDLOCK_READ,         /* open files and directories to read them */
 	LANDLOCK_MAKE_SOCKETS, /* bind(2) a UNIX socket to a path, and unlink(2) */
 };
 
@@ -55,11 +55,19 @@ struct landlock {
 int landlock_create(struct landlock *ret_landlock);
 
 /*
- * Allow this access below the directory `path`, or below that of the file `path`; where
- * it is not there yet, below the nearest directory above it that is. Returns 0 or -errno.
+ * Allow this access below a directory; where it is not there yet, below the nearest one
+ * above it that is. Returns 0 or -errno.
  */
-int landlock_allow_below(
-	const struct landlock *landlock, const char *path, enum landlock_access access);
+int landlock_allow_below(const struct landlock *landlock, const char *directory,
+	enum landlock_access access);
+
+/*
+ * The same with the directory that this file is in or will be in. Where its name is that
+ * of a link, which may be changed to another directory, with the one that the link is in
+ * too. Returns 0 or -errno.
+ */
+int landlock_allow_beside(
+	const struct landlock *landlock, const char *file, enum landlock_access access);
 
 /* Allow bind(2) of TCP sockets to this port. Returns 0 or -errno. */
 int landlock_allow_bind(const struct landlock *landlock, uint16_t port);

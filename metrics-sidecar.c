@@ -680,8 +680,13 @@ _Static_assert((int)SANDBOX_LISTEN_MAX >= (int)LISTEN_OWN_MAX, "each can be allo
 static struct sandbox_needs
 find_needs(const struct options *options, const struct listen_found *found)
 {
-	struct sandbox_needs needs = { .read = { options->procfs, options->token_file } };
+	struct sandbox_needs needs = {
+		.directory = options->procfs,
+		.file = options->token_file,
+	};
 
+	if (needs.file && needs.file[0] == '\0')
+		needs.file = NULL; /* names nothing, and nobody is let in */
 	for (size_t i = 0; i < found->count; i++) {
 		const struct listen_socket *socket = &found->sockets[i];
 

@@ -439,29 +439,30 @@ drop_capabilities(void)
 	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
-/* Returns 0 or -errno of the first rule that could not be added. */
+/* Where it is, and where it is a link to. */
 static int
-allow_reading(const struct landlock *landlock, const char *path)
+allow_file(const struct landlock *landlock, const char *file)
 {
-	char resolved[PATH_MAX];
-	int r = landlock_allow_below(landlock, path, LANDLOCK_READ_FILES);
+	char target[PATH_MAX];
+	int r = landlock_allow_beside(landlock, file, LANDLOCK_READ);
 
-	if (r == 0 && realpath(path, resolved))
-		r = landlock_allow_below(landlock, resolved, LANDLOCK_READ_FILES);
+	if (r == 0 && realpath(file, target))
+		r = landlock_allow_beside(landlock, target, LANDLOCK_READ);
 	return r;
 }
 
+/* Returns 0 or -errno of the first rule that could not be added. */
 static int
 allow_needs(const struct landlock *landlock, const struct sandbox_needs *needs)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < SANDBOX_READ_MAX; i++) {
-		if (needs->read[i])
-			r = allow_reading(landlock, needs->read[i]);
-	}
+	if (needs->directory)
+		r = landlock_allow_below(landlock, needs->directory, LANDLOCK_READ);
+	if (r == 0 && needs->file)
+		r = allow_file(landlock, needs->file);
 	for (size_t i = 0; r == 0 && i < needs->path_count; i++)
-		r = landlock_allow_below(
+		r = landlock_allow_beside(
 			landlock, needs->paths[i], LANDLOCK_MAKE_SOCKETS);
 	for (size_t i = 0; r == 0 && i < needs->port_count; i++)
 		r = landlock_allow_bind(landlock, needs->ports[i]);

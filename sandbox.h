@@ -31,19 +31,15 @@ extern const char *const sandbox_layer_names[SANDBOX_LAYERS];
 enum {
 	/* What a responder may map besides what is mapped already: its stack grows. */
 	SANDBOX_ADDRESS_SPACE_MORE = 256 * 1024,
-	SANDBOX_READ_MAX = 2,
 	SANDBOX_LISTEN_MAX = 16,
 };
 
 /* What a server reaches for after it was confined. */
 struct sandbox_needs {
-	/*
-	 * Directories, or files, in whose directories it opens files to read them; also
-	 * where the files are links to. NULL for none.
-	 */
-	const char *read[SANDBOX_READ_MAX];
-	const char
-		*paths[SANDBOX_LISTEN_MAX]; /* UNIX sockets that it makes, or removes */
+	const char *directory; /* where it reads whatever is below */
+	const char *file;      /* what it reads anew as others replace it, or NULL */
+	/* UNIX sockets that it makes, or removes */
+	const char *paths[SANDBOX_LISTEN_MAX];
 	size_t path_count;
 	uint16_t ports[SANDBOX_LISTEN_MAX]; /* TCP ports that it binds to */
 	size_t port_count;

@@ -218,7 +218,7 @@ probe_server(void)
 {
 	int errors[SANDBOX_LAYERS], status = 0;
 
-	sandbox_confine_server(errors);
+	sandbox_confine_server(&(const struct sandbox_needs){ 0 }, errors);
 	const struct {
 		const char *name;
 		bool refused;

@@ -247,7 +247,7 @@ one_shot_log() {
     wait_until 5 ns_listens 9999
     serves
     serves
-    refute grep -q confine "$BATS_TEST_TMPDIR/launcher.err"
+    refute grep -q 'confine process' "$BATS_TEST_TMPDIR/launcher.err"
 }
 
 @test "one shot: no line for sock_diag that the kernel refuses, the figures say their source" {
