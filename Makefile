@@ -180,7 +180,7 @@ PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c optio
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs
-test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/torture build/tests/crash.so $(FUZZERS:%=build/tests/replay-%)
+test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/planted build/tests/torture build/tests/crash.so $(FUZZERS:%=build/tests/replay-%)
 
 build/tests/peer build/tests/load build/tests/torture: build/tests/%: tests/%.c
 	@mkdir -p $(@D)
@@ -195,6 +195,13 @@ build/tests/crash.so: tests/crash.c
 build/tests/probe: tests/probe.c sandbox.c landlock.c util.c sandbox.h landlock.h util.h
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -I. -o $@ $(filter %.c,$^) $(LDFLAGS)
+
+# The program itself, with code planted where it looks at what came from the network.
+PLANTED := -Wl,--wrap=http_head_is_ready,--wrap=http_parse_request,--wrap=backoff_grow
+
+build/tests/planted: tests/planted.c $(OBJECTS)
+	@mkdir -p $(@D)
+	$(LINK) -D_GNU_SOURCE -I. $(PLANTED) -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
 
 build/tests/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
 	@mkdir -p $(@D)

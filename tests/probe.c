@@ -7,19 +7,29 @@
  *   probe server      calls that a server has no use for, in a process confined as a
  *                     server is; prints the names of those that were not refused
  *   probe layers      what could not be confined of a responder, by layer
+ *   probe without LAYER COMMAND...
+ *                     run it as an ordinary user where the calls of that layer are
+ * refused, as by an old kernel or a runtime; "nothing" refuses none
  */
+#include "landlock.h"
 #include "sandbox.h"
 
+#include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
 #include <linux/net.h>
 #include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -119,6 +129,7 @@ static const struct {
 	long others[2];
 } conditions[] = {
 	{ SYS_lseek, 2, { SEEK_CUR, SEEK_END } },
+	{ SYS_sendto, 5, { 2, 110 } },  /* the length of an address */
 	{ SYS_setitimer, 0, { 1, 2 } }, /* the two of processor time */
 	{ SYS_ppoll, 1, { 0, 2 } },
 #ifdef SYS_poll
@@ -232,6 +243,10 @@ probe_server(void)
 		TRY(openat to create, SYS_openat, AT_FDCWD, "/tmp/probe", O_CREAT, 0600),
 		TRY(openat to truncate, SYS_openat, AT_FDCWD, "/dev/null", O_TRUNC),
 		TRY(packet socket, SYS_socket, AF_PACKET, SOCK_RAW, 0),
+		TRY(connect, SYS_connect, -1, NULL, 0),
+		TRY(send to an address, SYS_sendto, -1, "x", 1, 0, "x", 2),
+		TRY(sendmsg, SYS_sendmsg, -1, NULL, 0),
+		TRY(unlinkat, SYS_unlinkat, AT_FDCWD, "/nowhere", 0),
 		TRY(UDP socket, SYS_socket, AF_INET, SOCK_DGRAM, 0),
 		TRY(raw socket, SYS_socket, AF_INET6, SOCK_RAW, 58),
 		TRY(other netlink, SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE),
@@ -290,9 +305,80 @@ probe_layers(void)
 	return 0;
 }
 
+/* A call that is refused, with this argument where there is one. */
+static const struct refusal {
+	const char *layer;
+	uint32_t number, value;
+	unsigned argument;
+	bool has_argument;
+} refusals[] = {
+	{ "no_new_privs", SYS_prctl, PR_SET_NO_NEW_PRIVS, 0, true },
+	{ "rlimits", SYS_prlimit64, 0, 0, false },
+	{ "rlimits", SYS_prctl, PR_SET_DUMPABLE, 0, true },
+	{ "capabilities", SYS_capget, 0, 0, false },
+	{ "capabilities", SYS_capset, 0, 0, false },
+	{ "landlock", SYS_landlock_create_ruleset, 0, 0, false },
+	{ "seccomp", SYS_seccomp, 0, 0, false },
+	{ "seccomp", SYS_prctl, PR_SET_SECCOMP, 0, true },
+	{ "seccomp(2)", SYS_seccomp, 0, 0, false },
+};
+
+/* The lower half of an argument, of which the kernel takes an int. */
+static uint32_t
+argument_offset(unsigned argument)
+{
+	return (uint32_t)offsetof(struct seccomp_data, args) + argument * 8 +
+	       (htons(1) == 1 ? 4 : 0);
+}
+
+static void
+refuse(const struct refusal *refusal)
+{
+	const uint8_t allow = refusal->has_argument ? 3 : 1;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refusal->number, 0, allow),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument_offset(refusal->argument)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refusal->value, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	if (!refusal->has_argument) {
+		code[2] = code[4];
+		code[3] = code[5];
+	}
+	/* By root, who needs no PR_SET_NO_NEW_PRIVS, which may be the one to be refused.
+	 */
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		err(1, "refuse %s", refusal->layer);
+}
+
+static int
+run_without(char *argv[])
+{
+	enum {
+		USER = 65532,
+	};
+
+	/* The last one may refuse the call that the others are made by. */
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		if (strcmp(refusals[i].layer, argv[0]) == 0)
+			refuse(&refusals[i]);
+	}
+	if (setgroups(0, NULL) < 0 || setresgid(USER, USER, USER) < 0 ||
+		setresuid(USER, USER, USER) < 0)
+		err(1, "become an ordinary user");
+	execvp(argv[1], argv + 1);
+	err(127, "%s", argv[1]);
+}
+
 int
 main(int argc, char *argv[])
 {
+	if (argc > 3 && strcmp(argv[1], "without") == 0)
+		return run_without(argv + 2);
 	setvbuf(stdout, NULL, _IONBF, 0);
 	sandbox_init();
 	if (argc == 2 && strcmp(argv[1], "responder") == 0)
@@ -301,5 +387,5 @@ main(int argc, char *argv[])
 		return probe_server();
 	if (argc == 2 && strcmp(argv[1], "layers") == 0)
 		return probe_layers();
-	errx(2, "usage: probe responder|server|layers");
+	errx(2, "usage: probe responder|server|layers|without LAYER COMMAND...");
 }

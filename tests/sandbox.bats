@@ -269,3 +269,194 @@ one_shot_log() {
     assert_success
     assert_output "$(sed -n '/^| PID 1 and the supervisor: all/,/^| bound/p' "$ROOT/SECURITY.md")"
 }
+
+# --- planted code: what a process that is taken over still reaches
+
+PLANTED_PROGRAM=$ROOT/build/tests/planted
+PROBE=$ROOT/build/tests/probe
+export PLANTED_PROGRAM PROBE # of inner shells
+
+# prepare_attacks: a directory of an ordinary user, and the memory that all of them share.
+prepare_attacks() {
+    require_root "it becomes an ordinary user without capabilities, whom nothing but the layers stops"
+    export PLANTED=$BATS_TEST_TMPDIR/shared PLANTED_IN
+    mapfile -t ATTACKS < <(PLANTED_DO=list "$PLANTED_PROGRAM")
+    PLANTED_IN=$(mktemp -d /tmp/planted.XXXXXX)
+    truncate -s 4096 "$PLANTED"
+    touch "$PLANTED_IN/secret"
+    chmod 666 "$PLANTED"
+    chown -R 65532:65532 "$PLANTED_IN"
+    chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR"/test "$BATS_TEST_TMPDIR"
+}
+
+# neighbour ENTER...: the process that is attacked, where the attacker will be.
+neighbour() {
+    rm -f "$PLANTED_IN/stream" "$PLANTED_IN/datagram"
+    start neighbour "$@" env PLANTED_DO=neighbour "$PROBE" without nothing "$PLANTED_PROGRAM"
+    wait_until 5 grep -q ready "$BATS_TEST_TMPDIR/neighbour.out"
+}
+
+# request ROLE N
+request() {
+    printf 'GET /%s/%02d HTTP/1.0\r\n\r\n' "$1" "$2"
+}
+
+# forget_results: every attack is tried once.
+forget_results() {
+    printf '.%.0s' {1..64} | dd of="$PLANTED" conv=notrunc status=none
+}
+
+# results ROLE: y, n or k (killed) for each attack.
+results() {
+    local all
+    all=$(head -c 64 "$PLANTED")
+    [ "$1" = responder ] || all=${all:32}
+    all=${all:0:${#ATTACKS[@]}}
+    [[ $all != *.* ]] || fail "not all were tried: $1 $all"
+    echo "${all//k/n}"
+}
+
+# attack PORT ROLE: each over a connection of its own.
+attack() {
+    local n
+    for n in "${!ATTACKS[@]}"; do
+        touch "$PLANTED_IN/victim"
+        request "$2" "$n" | ns "$PEER" talk 127.0.0.1 "$1" >"$BATS_TEST_TMPDIR/out" 2>&1 || true
+    done
+}
+
+# The launch modes; each is followed by the layer that is missing.
+attack_pipe() {
+    local n
+    for n in "${!ATTACKS[@]}"; do
+        touch "$PLANTED_IN/victim"
+        request responder "$n" | ns "$PROBE" without "$1" "$PLANTED_PROGRAM" --inetd >"$BATS_TEST_TMPDIR/out" \
+            2>"$BATS_TEST_TMPDIR/err" || true
+    done
+}
+
+# With the client as standard error, and so with syslog's socket.
+attack_inetd() {
+    local n
+    for n in "${!ATTACKS[@]}"; do
+        touch "$PLANTED_IN/victim"
+        start inetd ns "$PEER" inetd 9997 "$PROBE" without "$1" "$PLANTED_PROGRAM"
+        wait_until 5 ns_listens 9997
+        request responder "$n" | ns "$PEER" talk 127.0.0.1 9997 >"$BATS_TEST_TMPDIR/out" 2>&1 || true
+        wait_until 5 is_gone "$STARTED_PID"
+    done
+}
+
+attack_systemd() {
+    start launcher ns "$PROBE" without "$1" systemd-socket-activate -a -l 127.0.0.1:9999 -E PLANTED -E PLANTED_IN \
+        "$PLANTED_PROGRAM"
+    wait_until 5 ns_listens 9999
+    attack 9999 responder
+    stop_started
+}
+
+attack_supervisor() {
+    start server ns "$PROBE" without "$1" "$PLANTED_PROGRAM" --web.listen-address=127.0.0.1:9999
+    attack_both
+}
+
+attack_passed() {
+    start server ns "$PROBE" without "$1" systemd-socket-activate -l 127.0.0.1:9999 -E PLANTED -E PLANTED_IN \
+        "$PLANTED_PROGRAM"
+    attack_both
+}
+
+# In a PID namespace of its own, with its neighbour.
+attack_pid1() {
+    start server ns unshare -p -m --mount-proc --fork --kill-child "$PROBE" without "$1" "$PLANTED_PROGRAM" \
+        --web.listen-address=127.0.0.1:9999
+    wait_until 5 ns_listens 9999
+    local pid1
+    pid1=$(pgrep -P "$STARTED_PID")
+    kill "${STARTED[1]}" # the neighbour outside
+    wait_until 5 is_gone "${STARTED[1]}"
+    neighbour nsenter -n -p -m -t "$pid1"
+    attack 9999 responder
+    attack 9999 supervisor
+    kill -KILL "$pid1"
+    wait_until 5 is_gone "$pid1"
+}
+
+attack_both() {
+    wait_until 5 ns_listens 9999
+    attack 9999 responder
+    attack 9999 supervisor
+    stop_started
+}
+
+stop_started() {
+    kill "$STARTED_PID"
+    wait_until 5 is_gone "$STARTED_PID"
+}
+
+# reach MODE LAYER: into REACHED, by class of processes: o one-shot, r responder of the supervisor, s supervisor.
+reach() {
+    local class=o
+    forget_results
+    neighbour "${NS_ENTER[@]}" --
+    "attack_$1" "$2"
+    kill "${STARTED[-1]}" 2>/dev/null || true
+    stop_all_but_namespace
+    case $1 in supervisor | passed | pid1)
+        class=r
+        note s "$1" "$2" "$(results supervisor)"
+        ;;
+    esac
+    note "$class" "$1" "$2" "$(results responder)"
+}
+
+stop_all_but_namespace() {
+    local namespace=${STARTED[0]}
+    STARTED=("${STARTED[@]:1}")
+    stop_all
+    STARTED=("$namespace")
+}
+
+# note CLASS MODE LAYER RESULTS: what succeeds in one mode of a class counts.
+note() {
+    echo "# without $3, $1 by $2: $4" >&3
+    local n known=${REACHED[$1 $3]:-$4} both=
+    for n in "${!ATTACKS[@]}"; do
+        [[ ${4:$n:1}${known:$n:1} == *y* ]] && both+=y || both+=n
+    done
+    REACHED[$1 $3]=$both
+}
+
+# The table of SECURITY.md.
+print_reached() {
+    local n layer class cell
+    for n in "${!ATTACKS[@]}"; do
+        printf '| %s |' "${ATTACKS[$n]}"
+        for layer in nothing no_new_privs rlimits capabilities landlock seccomp; do
+            cell=
+            for class in o r s; do
+                [ "${REACHED[$class $layer]:$n:1}" != y ] || cell+=$class
+            done
+            printf ' %s |' "${cell:--}"
+        done
+        echo
+    done
+}
+
+documented_reach() {
+    sed -n '/^| attack | nothing/,/^$/p' "$ROOT/SECURITY.md" | sed -e 1,2d -e '/^$/d'
+}
+
+@test "planted code, in every launch mode, without each layer in turn: what succeeds is the table of SECURITY.md" {
+    prepare_attacks
+    declare -A REACHED
+    local layer mode
+    for layer in nothing no_new_privs rlimits capabilities landlock seccomp; do
+        for mode in pipe inetd systemd supervisor passed pid1; do
+            reach "$mode" "$layer"
+        done
+    done
+    rm -r "$PLANTED_IN"
+    run print_reached
+    assert_output "$(documented_reach)"
+}
