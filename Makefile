@@ -305,8 +305,9 @@ build/bench/rows: bench/rows.c $(MODULES:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	$(LINK) $(OUR_CPPFLAGS) $(CPPFLAGS) -I. -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
 
-UNITS := metrics-sidecar.socket metrics-sidecar@.service metrics-sidecar-supervised.socket \
-	 metrics-sidecar-supervised.service metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
+UNITS := metrics-sidecar.socket metrics-sidecar@.service system-metrics-sidecar.slice \
+	 metrics-sidecar-supervised.socket metrics-sidecar-supervised.service \
+	 metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
 INETD := metrics-sidecar.xinetd inetd.conf stunnel.conf
 RUN_SCRIPTS := tcpserver-run tcpsvd-run s6-ipcserver-run
 

@@ -120,6 +120,7 @@ build() {
 ./opt/ms/lib/systemd/system/metrics-sidecar-supervised.socket
 ./opt/ms/lib/systemd/system/metrics-sidecar.socket
 ./opt/ms/lib/systemd/system/metrics-sidecar@.service
+./opt/ms/lib/systemd/system/system-metrics-sidecar.slice
 ./opt/ms/share/bash-completion/completions/metrics-sidecar
 ./opt/ms/share/man/man8/metrics-sidecar.8
 ./opt/ms/share/metrics-sidecar/inetd/inetd.conf
@@ -169,7 +170,7 @@ build() {
     run build install SYSTEMD=0 DESTDIR="$target" PREFIX=/usr
     assert_success
     run ls "$target/usr/lib/systemd/system"
-    assert_equal "${#lines[@]}" 6
+    assert_equal "${#lines[@]}" 7
     assert_line metrics-sidecar-supervised.service
 }
 
@@ -258,7 +259,7 @@ complete_words() {
 
 @test "arrows point down: no module includes one above it" {
     # From top to bottom; a module may include those behind it only.
-    local order="metrics-sidecar options answer keeper supervisor renewal crashes handover descriptors signals hold listen manager exchange terminal page report view sandbox share token trend http exposition ports procnet sockdiag usage destinations log siphash util"
+    local order="metrics-sidecar options answer keeper supervisor renewal crashes handover descriptors signals hold listen manager exchange terminal page report view sandbox landlock share token trend http exposition ports procnet sockdiag usage destinations log siphash util"
     local below="$order" module included
     for module in $order; do
         below=${below#*"$module"}

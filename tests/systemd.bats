@@ -23,7 +23,7 @@ setup_file() {
     export MACHINE NSPAWN_PID INIT_PID
     machine find / -xdev -type f -o -type l | sort >"$BATS_FILE_TMPDIR/before"
     machine dpkg -i /package.deb
-    limit_memory_and_tasks
+    make_groups_writable
 }
 
 teardown_file() {
@@ -67,7 +67,7 @@ in_own_groups() {
     groups=$(cat /proc/self/cgroup) # whole, before it changes
     [ -e /sys/fs/cgroup/cgroup.procs ] || while IFS=: read -r hierarchy controllers group; do
         [ "$hierarchy" != 0 ] || controllers=unified
-        [[ " memory pids unified name=systemd " == *" $controllers "* ]] || continue
+        [[ " cpu cpuacct cpu,cpuacct memory pids unified name=systemd " == *" $controllers "* ]] || continue
         controllers=/sys/fs/cgroup/${controllers#name=}
         [ -d "$controllers" ] || continue
         group=$controllers$group
@@ -107,10 +107,10 @@ machine() {
     nsenter -a -t "$INIT_PID" -- "$@"
 }
 
-# Where the hierarchies of version 1 are mounted read-only, MemoryMax= and TasksMax= would be ignored.
-limit_memory_and_tasks() {
+# Where the hierarchies of version 1 are mounted read-only, CPUQuota=, MemoryMax= and TasksMax= would be ignored.
+make_groups_writable() {
     local controller
-    [ ! -d /sys/fs/cgroup/memory ] || for controller in memory pids; do
+    [ ! -d /sys/fs/cgroup/memory ] || for controller in cpu cpuacct memory pids; do
         machine mount -o remount,bind,rw "/sys/fs/cgroup/$controller"
     done
     machine systemctl daemon-reexec
@@ -158,7 +158,7 @@ program_pid() {
     pgrep -f -x --ns "$INIT_PID" --nslist pid "/usr/bin/metrics-sidecar${1:+ $1}"
 }
 
-UNITS=(metrics-sidecar.socket metrics-sidecar@1.service metrics-sidecar-supervised.socket
+UNITS=(metrics-sidecar.socket metrics-sidecar@1.service system-metrics-sidecar.slice metrics-sidecar-supervised.socket
     metrics-sidecar-supervised.service metrics-sidecar-netns@other.socket metrics-sidecar-netns@other.service)
 
 # --- what is installed
@@ -303,6 +303,54 @@ assert_limit() {
         run cat "$hierarchies$(sed -n 's/^0:://p' <<<"$groups")/$4"
     fi
     assert_output "$5"
+}
+
+# slice_file CONTROLLER FILE-V1 FILE-V2: of the slice of all instances.
+slice_file() {
+    local slice=system.slice/system-metrics.slice/system-metrics-sidecar.slice group
+    group=$(nsenter --cgroup -t "$INIT_PID" -- sed -nE "s/^[0-9]+:([a-z,]*,)?$1(,[a-z,]*)?:(.*)/\3/p" "/proc/$INIT_PID/cgroup")
+    if [ -d "/sys/fs/cgroup/$1" ]; then
+        echo "/proc/$INIT_PID/root/sys/fs/cgroup/$1${group%/}/$slice/$2"
+    else
+        echo "/proc/$INIT_PID/root/sys/fs/cgroup/$slice/$3"
+    fi
+}
+
+@test "metrics-sidecar.socket: all instances together have a ceiling, whoever comes" {
+    machine systemctl start metrics-sidecar.socket
+    local began used i
+    for i in {1..64}; do
+        hang 9999
+    done
+    wait_until 20 program_pid
+    run cat "$(slice_file memory memory.limit_in_bytes memory.max)"
+    assert_output 134217728
+    run cat "$(slice_file pids pids.max pids.max)"
+    assert_output 128
+    # Eight scrapers that never pause.
+    for i in {1..8}; do
+        start scraper ns "$PEER" scrape 127.0.0.1 9999 0 100000
+    done
+    began=${EPOCHREALTIME/./}
+    used=$(used_us)
+    wait_until 30 has_used $((used + 1000000))
+    i=$((($(used_us) - used) * 100 / (${EPOCHREALTIME/./} - began)))
+    echo "# 8 scrapers: $i % of a processor" >&3
+    [ "$i" -le 25 ]
+    i=$(cat "$(slice_file memory memory.max_usage_in_bytes memory.peak)")
+    echo "# at most $i bytes" >&3
+    [ "$i" -lt 134217728 ]
+}
+
+# Processor time of the slice, in microseconds.
+used_us() {
+    local file
+    file=$(slice_file cpuacct cpuacct.usage cpu.stat)
+    awk '/^usage_usec/ { print $2 } NF == 1 { printf "%d\n", $1 / 1000 }' "$file"
+}
+
+has_used() {
+    [ "$(used_us)" -ge "$1" ]
 }
 
 @test "metrics-sidecar.socket: 300 scrapes, a 404, clients that hang, reset or say nothing: no failed unit" {
