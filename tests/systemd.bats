@@ -310,7 +310,7 @@ slice_file() {
     local slice=system.slice/system-metrics.slice/system-metrics-sidecar.slice group
     group=$(nsenter --cgroup -t "$INIT_PID" -- sed -nE "s/^[0-9]+:([a-z,]*,)?$1(,[a-z,]*)?:(.*)/\3/p" "/proc/$INIT_PID/cgroup")
     if [ -d "/sys/fs/cgroup/$1" ]; then
-        echo "/proc/$INIT_PID/root/sys/fs/cgroup/$1${group%/}/$slice/$2"
+        echo "/proc/$INIT_PID/root/sys/fs/cgroup/$1${group%/init.scope}/$slice/$2"
     else
         echo "/proc/$INIT_PID/root/sys/fs/cgroup/$slice/$3"
     fi
