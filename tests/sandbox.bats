@@ -229,6 +229,7 @@ as_user() {
     local source pid
     for source in sock_diag procfs; do
         as_pid1_of_user "--source=$source"
+        # shellcheck disable=SC2153 # PID1 is of the helpers
         for pid in "$PID1" "$SERVER_PID"; do
             grep -qE '^Max core file size +0 +0 ' "/proc/$pid/limits"
             run as_user cat "/proc/$pid/environ"

@@ -353,9 +353,7 @@ measure_share() {
 
 # Processor time of the slice, in microseconds.
 used_us() {
-    local file
-    file=$(slice_file cpuacct cpuacct.usage cpu.stat)
-    awk '/^usage_usec/ { print $2 } NF == 1 { printf "%d\n", $1 / 1000 }' "$file"
+    echo $(($(property system-metrics-sidecar.slice CPUUsageNSec) / 1000))
 }
 
 has_used() {
