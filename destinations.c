@@ -4,15 +4,23 @@
 #include <string.h>
 
 void
+destinations_wipe(struct destinations *d)
+{
+	/* A round leaves entries behind those that it keeps. */
+	const size_t used = d->rounds > 0 ? DESTINATIONS_MAX : d->entry_count;
+
+	/* A process that scans once leaves the pages alone that it never needs. */
+	memset(d->entries, 0, used * sizeof(d->entries[0]));
+	for (size_t i = 0; i < DESTINATIONS_EXACT && i < used; i++)
+		memset(d->ports[i], 0, sizeof(d->ports[i]));
+}
+
+void
 destinations_clear(struct destinations *d)
 {
-	/* A process that scans once leaves the pages alone that it never needs. */
+	destinations_wipe(d);
 	if (d->entry_count > 0)
 		memset(d->slots, 0, sizeof(d->slots));
-	for (uint32_t i = 0; i < DESTINATIONS_EXACT; i++) {
-		if (d->rounds > 0 || i < d->entry_count)
-			memset(d->ports[i], 0, sizeof(d->ports[i]));
-	}
 	d->entry_count = 0;
 	d->last = 0;
 	d->rounds = 0;

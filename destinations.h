@@ -83,8 +83,11 @@ struct destinations {
 void destinations_reset(
 	struct destinations *d, const uint64_t seed[static DESTINATIONS_SEED_WORDS]);
 
-/* Start over with the same seed. */
+/* Start over with the same seed; no destination stays in memory. */
 void destinations_clear(struct destinations *d);
+
+/* Leave no destination in memory. The table is unusable until it is reset then. */
+void destinations_wipe(struct destinations *d);
 
 /*
  * Count one local port towards a destination; `is_end` marks the one that has_end is

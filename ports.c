@@ -390,7 +390,9 @@ scan_by_sock_diag(const struct ports *ports, struct usage *usage, const char **r
 		return 0;
 	memcpy(slices.held, usage->held, sizeof(slices.held));
 	usage_restart(usage);
-	return collect(ports, usage, &slices, &door);
+	r = collect(ports, usage, &slices, &door);
+	explicit_bzero(&slices, sizeof(slices));
+	return r;
 }
 
 /* Returns 0 or -errno, and in report->source who answered. */
@@ -478,6 +480,18 @@ read_reuse(const struct ports *ports, struct usage_reuse *reuse, const char **re
 	return r;
 }
 
+/*
+ * Leave nothing of the sockets in memory but the report: the process that has it reads a
+ * request next. Beyond a chunk of a table the buffer holds settings at most.
+ */
+static void
+wipe(struct usage *usage, enum ports_source source)
+{
+	usage_wipe(usage);
+	if (source != PORTS_SOURCE_SOCK_DIAG)
+		explicit_bzero(read_data, TABLE_CHUNK);
+}
+
 static void
 fill_report(const struct usage *usage, size_t top, struct ports_report *report)
 {
@@ -510,9 +524,11 @@ ports_collect(const struct ports *ports, size_t top, struct ports_report *ret_re
 		r = read_reuse(ports, &usage.reuse, ret_object);
 	if (r == 0)
 		r = scan(ports, &usage, ret_report, ret_object);
+	if (r == 0)
+		fill_report(&usage, top, ret_report);
+	wipe(&usage, ret_report->source);
 	if (r < 0)
 		return r;
-	fill_report(&usage, top, ret_report);
 	ret_report->scan_duration_us = (uint64_t)(util_now_us() - start_us);
 	return 0;
 }

@@ -16,6 +16,9 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 
+/* A part of a dump. */
+static char received[SOCKDIAG_RECEIVE_MAX];
+
 enum {
 	/* In include/net/tcp_states.h, which is not for programs. */
 	STATE_NEW_SYN_RECV = 12,
@@ -286,24 +289,6 @@ sockdiag_scan(struct usage *usage, enum sockdiag_rows rows, uint32_t sequence,
 	return r > 0 && len > 0 ? -EBADMSG : r;
 }
 
-/*
- * The next part of a dump. It is there already, or the dump has ended without saying so.
- * Returns its length or -errno (-EAGAIN: no part, only the start of one, or something
- * that the kernel did not send).
- */
-static ssize_t
-receive_part(int fd, char *buf, size_t size)
-{
-	struct sockaddr_nl sender = { 0 };
-	socklen_t sender_len = sizeof(sender);
-	ssize_t n = recvfrom(fd, buf, size, MSG_DONTWAIT | MSG_TRUNC,
-		(struct sockaddr *)&sender, &sender_len);
-
-	if (n < 0)
-		return -errno;
-	return sender.nl_pid == 0 && (size_t)n <= size ? n : -EAGAIN;
-}
-
 /* What the dumps of one collection have in common. */
 struct collection {
 	int fd;
@@ -311,14 +296,39 @@ struct collection {
 	uint32_t sequence; /* of the last request */
 	int64_t deadline_ms;
 	struct usage *usage;
+	size_t longest; /* part that was received: so many bytes of the buffer were used
+	                 */
 };
+
+/*
+ * The next part of a dump. It is there already, or the dump has ended without saying so.
+ * Returns its length or -errno (-EAGAIN: no part, only the start of one, or something
+ * that the kernel did not send).
+ */
+static ssize_t
+receive_part(struct collection *c)
+{
+	struct sockaddr_nl sender = { 0 };
+	socklen_t sender_len = sizeof(sender);
+	ssize_t n = recvfrom(c->fd, received, sizeof(received), MSG_DONTWAIT | MSG_TRUNC,
+		(struct sockaddr *)&sender, &sender_len);
+
+	if (n < 0)
+		return -errno;
+	if ((size_t)n > sizeof(received) || sender.nl_pid != 0) {
+		c->longest = sizeof(received);
+		return -EAGAIN;
+	}
+	if ((size_t)n > c->longest)
+		c->longest = (size_t)n;
+	return n;
+}
 
 /* Ask for the ports first..last, both included, and count what comes. */
 static int
 collect_range(struct collection *c, const struct dump *dump, uint32_t states,
 	uint32_t first, uint32_t last)
 {
-	static char buf[SOCKDIAG_RECEIVE_MAX];
 	int r = request_dump(c->fd, dump, states, ++c->sequence,
 		make_filter((uint16_t)first, (uint16_t)last, dump->rows));
 	ssize_t n;
@@ -326,10 +336,10 @@ collect_range(struct collection *c, const struct dump *dump, uint32_t states,
 	while (r == 0) {
 		if (util_now_ms() >= c->deadline_ms)
 			return -ETIMEDOUT;
-		n = receive_part(c->fd, buf, sizeof(buf));
+		n = receive_part(c);
 		if (n <= 0)
 			return n < 0 ? (int)n : -EBADMSG;
-		r = sockdiag_scan(c->usage, dump->rows, c->sequence, buf, (size_t)n);
+		r = sockdiag_scan(c->usage, dump->rows, c->sequence, received, (size_t)n);
 	}
 	return r < 0 ? r : 0;
 }
@@ -510,5 +520,7 @@ sockdiag_collect(const struct sockdiag *door, struct usage *usage,
 	if (r == 0)
 		r = collect_dump(&c, &udp6, slices);
 	usage->shows_bound_inactive = door->shows_bound_inactive;
+	/* Leave no peers in memory: this process reads a request next. */
+	explicit_bzero(received, c.longest);
 	return r;
 }

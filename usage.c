@@ -9,6 +9,16 @@ bitmap_set(struct usage_bitmap *map, uint16_t port)
 	map->words[port / 64] |= UINT64_C(1) << (port % 64);
 }
 
+/* Writes only where there is something: a page that was never written stays unmapped. */
+static void
+bitmap_wipe(struct usage_bitmap *map)
+{
+	for (int i = 0; i < USAGE_WORDS; i++) {
+		if (map->words[i] != 0)
+			map->words[i] = 0;
+	}
+}
+
 static void
 bitmap_clear(struct usage_bitmap *map, uint16_t port)
 {
@@ -100,6 +110,19 @@ usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WO
 		memset(&usage->reuse, 0, sizeof(usage->reuse));
 	}
 	destinations_reset(&usage->destinations, seed);
+}
+
+void
+usage_wipe(struct usage *usage)
+{
+	bitmap_wipe(&usage->held[USAGE_TCP]);
+	bitmap_wipe(&usage->held[USAGE_UDP]);
+	bitmap_wipe(&usage->held_beyond_time_wait);
+	bitmap_wipe(&usage->held_beyond_reusable);
+	bitmap_wipe(&usage->blocked);
+	bitmap_wipe(&usage->known_blocked);
+	bitmap_wipe(&usage->connected);
+	destinations_wipe(&usage->destinations);
 }
 
 /*

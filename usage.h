@@ -164,6 +164,11 @@ void
 usage_reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS]);
 
 /*
+ * Forget the ports and the peers. The counters are unusable until usage_reset() then.
+ */
+void usage_wipe(struct usage *usage);
+
+/*
  * Start the counting over with the same pool. Ports that were found blocked are known to
  * be from the first row on: then none of them is counted towards a destination.
  */
