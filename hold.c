@@ -52,8 +52,11 @@ hold_move(struct hold *hold, struct hold_connection *connection, enum hold_state
 	unlink_from(&hold->lists[connection->state], connection);
 	if (connection->state == HOLD_FREE)
 		hold->held[connection->source]++;
-	if (state == HOLD_FREE)
+	if (state == HOLD_FREE) {
 		hold->held[connection->source]--;
+		/* Processes for other clients inherit the table. */
+		memset(connection, 0, sizeof(*connection));
+	}
 	connection->state = state;
 	append(&hold->lists[state], connection);
 }
@@ -62,6 +65,23 @@ struct hold_connection *
 hold_oldest(const struct hold *hold, enum hold_state state)
 {
 	return hold->lists[state].oldest;
+}
+
+void
+hold_wipe(struct hold *hold)
+{
+	/* Free ones are wiped already: a write to them would only copy their pages. */
+	for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++) {
+		struct hold_connection *c = hold->lists[state].oldest, *newer;
+
+		for (; c; c = newer) {
+			newer = c->newer;
+			explicit_bzero(&hold->held[c->source], sizeof(hold->held[0]));
+			explicit_bzero(c, sizeof(*c));
+		}
+	}
+	explicit_bzero(hold->lists, sizeof(hold->lists));
+	explicit_bzero(hold->key, sizeof(hold->key));
 }
 
 size_t

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -40,6 +41,7 @@ static struct hold hold;
 static void
 start_over(size_t size)
 {
+	memset(hold.connections, 0, size * sizeof(hold.connections[0]));
 	hold_reset(&hold, size);
 	model.size = size;
 	for (size_t i = 0; i < size; i++) {
@@ -48,14 +50,25 @@ start_over(size_t size)
 	}
 }
 
-/* What the members that belong to others hold: it is carried along. */
+/*
+ * What the members that belong to others hold: it is carried along, from when the
+ * connection is taken into use to when it is free.
+ */
 static void
-mark(void)
+mark(size_t i)
 {
-	for (size_t i = 0; i < model.size; i++) {
-		hold.connections[i].fd = (int)i;
-		hold.connections[i].deadline_ms = (int64_t)i * 1000;
-	}
+	hold.connections[i].fd = (int)i;
+	hold.connections[i].deadline_ms = (int64_t)i * 1000;
+}
+
+static bool
+is_marked(size_t i)
+{
+	const struct hold_connection *connection = &hold.connections[i];
+	const size_t marked = model.state[i] == HOLD_FREE ? 0 : i;
+
+	return connection->fd == (int)marked &&
+	       connection->deadline_ms == (int64_t)marked * 1000;
 }
 
 static size_t
@@ -92,8 +105,7 @@ check_list(enum hold_state state)
 		assert(model.state[i] == state && connection->state == state);
 		assert(connection->older == older);
 		assert(!older || model.since[index_of(older)] < model.since[i]);
-		assert(connection->fd == (int)i);
-		assert(connection->deadline_ms == (int64_t)i * 1000);
+		assert(is_marked(i));
 		count++;
 	}
 	assert(count == count_in(state) && hold_count(&hold, state) == count);
@@ -216,6 +228,8 @@ move(size_t i, enum hold_state state)
 		hold.connections[i].source = model.source[i] =
 			(uint16_t)(model.now * 7 / 3 % SOURCES);
 	hold_move(&hold, &hold.connections[i], state);
+	if (model.state[i] == HOLD_FREE && state != HOLD_FREE)
+		mark(i);
 	model.state[i] = state;
 	model.since[i] = model.now++;
 	check_move(i, state);
@@ -243,7 +257,6 @@ run_step(const uint8_t bytes[STEP_BYTES])
 		break;
 	case STEP_RESET:
 		start_over(choose_size(bytes[1]));
-		mark();
 		break;
 	case STEP_MOVE:
 	case STEPS:
@@ -280,6 +293,25 @@ check_source(const uint8_t *data, size_t size)
 	assert(hold_source(&hold, &c) == HOLD_NO_SOURCE);
 }
 
+/* Of a process that has wiped its copy, no byte tells of a connection. */
+static void
+check_wiped(void)
+{
+	static const struct hold nothing;
+
+	hold_wipe(&hold);
+	for (size_t i = 0; i < model.size; i++) {
+		struct hold_connection *connection = &hold.connections[i];
+
+		connection->older = connection->newer = NULL;
+		assert(memcmp(connection, &nothing.connections[i], sizeof(*connection)) ==
+			0);
+	}
+	assert(memcmp(hold.lists, nothing.lists, sizeof(hold.lists)) == 0);
+	assert(memcmp(hold.held, nothing.held, sizeof(hold.held)) == 0);
+	assert(memcmp(hold.key, nothing.key, sizeof(hold.key)) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -287,10 +319,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	model.now = 0;
 	start_over(size > 0 ? choose_size(data[size - 1]) : 1);
-	mark();
 	for (size_t i = 0; i < steps; i++)
 		run_step(data + i * STEP_BYTES);
 	check_lists();
 	check_source(data, size);
+	check_wiped();
 	return 0;
 }
