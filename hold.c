@@ -32,18 +32,10 @@ unlink_from(struct hold_list *list, struct hold_connection *connection)
 }
 
 void
-hold_reset(struct hold *hold, size_t size)
+hold_fill(struct hold *hold, size_t size)
 {
-	/* Not memset() of all counters: it would make pages of them. */
-	for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++) {
-		while (hold->lists[state].oldest)
-			hold_move(hold, hold->lists[state].oldest, HOLD_FREE);
-	}
-	memset(hold->lists, 0, sizeof(hold->lists));
-	for (size_t i = 0; i < size; i++) {
-		hold->connections[i].state = HOLD_FREE;
+	for (size_t i = 0; i < size; i++)
 		append(&hold->lists[HOLD_FREE], &hold->connections[i]);
-	}
 }
 
 void

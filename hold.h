@@ -73,10 +73,10 @@ struct hold {
 };
 
 /*
- * An empty table for `size` connections, 1 to HOLD_MAX; `hold` was all zeros, or has been
- * a table before. The key stays.
+ * Give a table that is all zeros `size` free connections, 1 to HOLD_MAX. The key is the
+ * caller's to fill.
  */
-void hold_reset(struct hold *hold, size_t size);
+void hold_fill(struct hold *hold, size_t size);
 
 /* Put the connection behind all others of the state. */
 void

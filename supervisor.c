@@ -1129,7 +1129,7 @@ start(struct supervisor *s, const struct supervisor_config *config)
 	s->config = config;
 	s->pid = getpid();
 	note_start(config->tally);
-	hold_reset(&s->hold, config->max_connections);
+	hold_fill(&s->hold, config->max_connections);
 	util_fill_random(s->hold.key, sizeof(s->hold.key));
 	signals_catch();
 	raise_descriptor_limit(

@@ -41,11 +41,12 @@ static struct hold hold;
 static void
 start_over(size_t size)
 {
-	memset(hold.connections, 0, size * sizeof(hold.connections[0]));
-	hold_reset(&hold, size);
+	memset(&hold, 0, sizeof(hold));
+	hold_fill(&hold, size);
 	model.size = size;
 	for (size_t i = 0; i < size; i++) {
 		model.state[i] = HOLD_FREE;
+		model.source[i] = HOLD_NO_SOURCE;
 		model.since[i] = model.now++;
 	}
 }
@@ -228,6 +229,8 @@ move(size_t i, enum hold_state state)
 		hold.connections[i].source = model.source[i] =
 			(uint16_t)(model.now * 7 / 3 % SOURCES);
 	hold_move(&hold, &hold.connections[i], state);
+	if (state == HOLD_FREE)
+		model.source[i] = HOLD_NO_SOURCE; /* wiped */
 	if (model.state[i] == HOLD_FREE && state != HOLD_FREE)
 		mark(i);
 	model.state[i] = state;
