@@ -180,14 +180,15 @@ PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c optio
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .PHONY: test-programs
-test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/planted build/tests/torture build/tests/crash.so $(FUZZERS:%=build/tests/replay-%)
+test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/planted build/tests/torture \
+		build/tests/crash.so build/tests/takeover.so $(FUZZERS:%=build/tests/replay-%)
 
 build/tests/peer build/tests/load build/tests/torture: build/tests/%: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -o $@ $< $(LDFLAGS)
 
 # Loaded in front of the C library, in the program and in all that it starts.
-build/tests/crash.so: tests/crash.c
+build/tests/crash.so build/tests/takeover.so: build/tests/%.so: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=c11 $(WARNINGS) -O2 -shared -fPIC -o $@ $< $(LDFLAGS)
 

@@ -198,6 +198,26 @@ answer_page(struct answer *answer, const struct answer_facts *facts)
 		answer->security_policy = page_security_policy;
 }
 
+static void
+log_token_error(const struct answer_facts *facts)
+{
+	log_message("read bearer token: %s: nobody is let in",
+		describe_token_error(facts->token_error));
+}
+
+void
+answer_log_faults(const struct answer_facts *facts)
+{
+	char text[256] = "";
+	struct buf reason = buf_over(text, sizeof(text));
+	struct exposition_scrape scrape;
+
+	if (facts->token_error < 0)
+		log_token_error(facts);
+	if (take_scrape(facts, &scrape, &reason) < 0)
+		log_message("%s", text);
+}
+
 /* Who may not be answered. Without a token to compare with, that is everyone. */
 static enum http_status
 check_token(const struct answer_facts *facts, const struct http_request *request)
@@ -207,8 +227,7 @@ check_token(const struct answer_facts *facts, const struct http_request *request
 	if (!facts->needs_token)
 		return HTTP_OK;
 	if (facts->token_error < 0) {
-		log_message("read bearer token: %s: nobody is let in",
-			describe_token_error(facts->token_error));
+		log_token_error(facts);
 		return HTTP_UNAVAILABLE;
 	}
 	return http_find_bearer_token(request, &shown) &&
@@ -242,7 +261,8 @@ answer_request(struct answer *answer, const struct answer_facts *facts,
  */
 struct slice
 answer_write(char data[static ANSWER_MAX], const struct answer_facts *facts,
-	enum http_status status, const struct http_request *request, bool is_head)
+	enum http_status status, const struct http_request *request, bool is_head,
+	enum http_status *ret_status)
 {
 	char head_data[ANSWER_HEAD_MAX];
 	struct buf head = buf_over(head_data, sizeof(head_data));
@@ -260,6 +280,7 @@ answer_write(char data[static ANSWER_MAX], const struct answer_facts *facts,
 				       .content_length = answer.content.len,
 				       .security_policy = answer.security_policy,
 			       });
+	*ret_status = answer.status;
 	start = answer.content.data - head.len;
 	memcpy(start, head.data, head.len);
 	return (struct slice){ start, head.len + (is_head ? 0 : answer.content.len) };

@@ -70,12 +70,20 @@ struct answer_facts {
 };
 
 /*
+ * Log what is known to be wrong before there is a request: the token, the namespace, the
+ * figures, which are measured for that if they are not there.
+ */
+void answer_log_faults(const struct answer_facts *facts);
+
+/*
  * Word the response to a request, in `data`, which has room for ANSWER_MAX bytes; without
  * content where it is one to HEAD. `status` is HTTP_OK and `request` is what was parsed,
- * or it is an error and the request is not looked at. Returns the response, inside data.
+ * or it is an error and the request is not looked at. Returns the response, inside data,
+ * and its status in *ret_status.
  */
 struct slice answer_write(char data[static ANSWER_MAX], const struct answer_facts *facts,
-	enum http_status status, const struct http_request *request, bool is_head);
+	enum http_status status, const struct http_request *request, bool is_head,
+	enum http_status *ret_status);
 
 /* The most bytes of a response with this pod name and so many named destinations. */
 size_t answer_longest(const char *pod_name, size_t destinations);

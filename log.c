@@ -174,6 +174,16 @@ log_is_file(void)
 	return is_file;
 }
 
+void
+log_close(void)
+{
+	if (shared != &not_shared)
+		munmap(shared, sizeof(*shared));
+	shared = &not_shared;
+	close(sink_fd);
+	sink_fd = -1;
+}
+
 /* FNV-1a, to tell messages apart, not to protect anything. */
 static uint32_t
 hash_bytes(const char *data, size_t len)

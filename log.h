@@ -42,6 +42,12 @@ int log_descriptor(void);
 bool log_is_file(void);
 
 /*
+ * Give up the log, and what this process shares of it with others. Messages after that go
+ * nowhere.
+ */
+void log_close(void);
+
+/*
  * Say one message (printf(3), without newline). Bytes that are not printable ASCII become
  * '?', what is longer than a line is cut. Never blocks, never fails.
  */

@@ -27,6 +27,7 @@
 #include "util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,10 @@
 enum {
 	EXIT_USAGE = 2,
 	EXIT_INTERRUPTED = 128, /* and the signal's number, as a shell says it */
+	EXIT_TOLD = 2,          /* the first status that tells a failure */
+	TELL_MS = 1000,         /* between two lines about what statuses tell */
+	/* More than the frames of a scan, and of what the supervisor does, come to. */
+	STACK_WIPED = 8 * 1024,
 	WATCH_S = 2,
 	/* What a scan leaves of the time for its answer, or for the reason that there is
 	   none. */
@@ -87,6 +92,42 @@ static const char *const netns_names[] = {
 	[LISTEN_NETNS_SAME] = "same",
 	[LISTEN_NETNS_OTHER] = "other",
 };
+
+/*
+ * What may go wrong in a process of the supervisor when it has no log any more. Its exit
+ * status tells the supervisor, which words it: an attacker who takes such a process over
+ * can choose among these sentences, and log nothing else.
+ */
+enum failure {
+	FAILURE_READ,
+	FAILURE_WRITE,
+	FAILURE_RENDER,
+	FAILURE_FILTER,
+	FAILURES,
+};
+
+static const struct {
+	const char *action;
+	bool answered; /* all the same */
+} failures[FAILURES] = {
+	[FAILURE_READ] = { "read request", false },
+	[FAILURE_WRITE] = { "write response", false },
+	[FAILURE_RENDER] = { "render figures", true },
+	[FAILURE_FILTER] = { "confine process: seccomp", true },
+};
+
+/* What read(2), write(2), poll(2) and seccomp(2) say. The first one stands for others. */
+static const int told_errors[] = { 0, EPERM, EINTR, EIO, EBADF, EAGAIN, ENOMEM, EACCES,
+	EFAULT, EINVAL, EMFILE, EFBIG, ENOSPC, EPIPE, ENOSYS, EPROTO, EMSGSIZE,
+	EOPNOTSUPP, ENETDOWN, ENETUNREACH, ECONNABORTED, ECONNRESET, ENOBUFS, ENOTCONN,
+	ETIMEDOUT, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH };
+
+enum {
+	TOLD_ERRORS = sizeof(told_errors) / sizeof(told_errors[0]),
+};
+
+_Static_assert(EXIT_TOLD + FAILURES * TOLD_ERRORS <= UINT8_MAX,
+	"an exit status is one byte, and 255 is left");
 
 /* When a scan must be over; half of the time is for the answer where there is little. */
 static int64_t
@@ -228,6 +269,43 @@ log_missing_layers(const int errors[static SANDBOX_LAYERS], bool stays)
 	}
 }
 
+/* The exit status of a process in which this has failed; one that has a log says why. */
+static int
+fail(const struct job *job, enum failure failure, int error)
+{
+	int i = TOLD_ERRORS - 1;
+
+	if (!job->supervised) {
+		log_message("%s: %s", failures[failure].action, strerror(-error));
+		return EXIT_FAILURE;
+	}
+	while (i > 0 && told_errors[i] != -error)
+		i--;
+	return EXIT_TOLD + (int)failure * TOLD_ERRORS + i;
+}
+
+/*
+ * As supervisor_config has it. One line a second: a process that was taken over must not
+ * use up the lines that a second may have.
+ */
+static bool
+has_answered(int status)
+{
+	static int64_t told_ms;
+	const int told = status - EXIT_TOLD;
+	int error;
+
+	if (told < 0 || told >= FAILURES * TOLD_ERRORS)
+		return status == EXIT_SUCCESS;
+	if (told_ms == 0 || util_now_ms() - told_ms >= TELL_MS) {
+		told_ms = util_now_ms();
+		error = told_errors[told % TOLD_ERRORS];
+		log_message("%s: %s", failures[told / TOLD_ERRORS].action,
+			error ? strerror(error) : "unusual error");
+	}
+	return failures[told / TOLD_ERRORS].answered;
+}
+
 static bool
 is_file(int fd)
 {
@@ -236,15 +314,57 @@ is_file(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Give up everything that reading a request and answering it does not need. */
+/* Functions that have returned leave peers here, and log lines about other clients. */
+static __attribute__((noinline)) void
+wipe_stack(void)
+{
+	char frames[STACK_WIPED];
+
+	explicit_bzero(frames, sizeof(frames));
+}
+
+/*
+ * Close everything but the connection, which becomes the lowest descriptor: RLIMIT_NOFILE
+ * of 1 then allows no other one.
+ */
 static void
-confine(const struct options *options, const struct job *job)
+keep_connection_only(struct job *job)
+{
+	int fd;
+
+	log_close();
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fd != job->in)
+			close(fd);
+	}
+	fd = fcntl(job->in, F_DUPFD, STDIN_FILENO);
+	if (fd >= 0) {
+		close(job->in);
+		job->in = job->out = fd;
+	}
+	wipe_stack();
+}
+
+/*
+ * Give up everything that reading a request and answering it does not need. A process of
+ * the supervisor has measured by now; another one has that still to do, and needs
+ * processor time for it. Returns 0, or -errno when calls are not filtered.
+ */
+static int
+confine(const struct options *options, struct job *job)
 {
 	int errors[SANDBOX_LAYERS];
 
-	sandbox_confine_responder(
-		options->timeout_s + 1, log_is_file() || is_file(job->out), errors);
-	log_missing_layers(errors, job->supervised);
+	sandbox_limit_responder(job->supervised ? 1 : options->timeout_s + 1,
+		log_is_file() || is_file(job->out), errors);
+	if (job->supervised) {
+		log_missing_layers(errors, true);
+		keep_connection_only(job);
+	}
+	errors[SANDBOX_SECCOMP] = sandbox_filter_responder();
+	if (!job->supervised)
+		log_missing_layers(errors, false);
+	return errors[SANDBOX_SECCOMP];
 }
 
 /*
@@ -265,11 +385,20 @@ find_timeout_ms(const struct http_request *request, int64_t ours)
 	return theirs < ours ? theirs : ours;
 }
 
+/* Whether the figures were measured without an error. */
+static bool
+has_figures(const struct answer_facts *facts)
+{
+	const struct meter *meter = facts->context;
+
+	return !facts->netns_error && meter->figures.error == 0;
+}
+
 /*
  * Answer the bytes of a head, complete or not, or the time-out of waiting for it. A
  * client that may read to the end of the connection gets that end at once; it is not
  * closed altogether before the client has closed, because unread bytes would make that a
- * reset.
+ * reset. Returns the exit status of the process.
  */
 static int
 answer_head(const struct options *options, const struct job *job,
@@ -295,12 +424,16 @@ answer_head(const struct options *options, const struct job *job,
 		exchange_move_deadline(meter->deadline_ms);
 	}
 	response = answer_write(answer_data, facts, status, &request,
-		len > 0 && http_is_head(head, (size_t)len));
+		len > 0 && http_is_head(head, (size_t)len), &status);
 	r = (job->is_one_socket ? exchange_send : exchange_write)(job->out, response.data,
 		response.len, job->accepted_ms + (int64_t)options->timeout_s * 1000);
-	if (r == 0 && ends && job->is_one_socket)
+	if (r < 0)
+		return fail(job, FAILURE_WRITE, r);
+	if (ends && job->is_one_socket)
 		shutdown(job->out, SHUT_WR);
-	return r;
+	return job->supervised && status == HTTP_INTERNAL_ERROR && has_figures(facts)
+	               ? fail(job, FAILURE_RENDER, -EMSGSIZE)
+	               : EXIT_SUCCESS;
 }
 
 /* Read one request and answer it, confined. Returns the exit status of the process. */
@@ -311,22 +444,14 @@ exchange(const struct options *options, const struct job *job,
 	static char head[HTTP_HEAD_ROOM];
 	ssize_t len = exchange_read(
 		job->in, head, sizeof(head), head_until_ms, http_head_is_ready);
-	int r;
 
 	if (len == 0 && job->supervised)
 		len = -ECONNRESET; /* the supervisor has seen its head */
 	if (len == 0)
 		return EXIT_SUCCESS; /* a probe of the port */
-	if (len < 0 && len != -ETIMEDOUT) {
-		log_message("read request: %s", strerror((int)-len));
-		return EXIT_FAILURE;
-	}
-	r = answer_head(options, job, facts, head, len);
-	if (r < 0) {
-		log_message("write response: %s", strerror(-r));
-		return EXIT_FAILURE;
-	}
-	return EXIT_SUCCESS;
+	if (len < 0 && len != -ETIMEDOUT)
+		return fail(job, FAILURE_READ, (int)len);
+	return answer_head(options, job, facts, head, len);
 }
 
 /* What an answer says of this process, whoever asks. */
@@ -390,7 +515,7 @@ serve(const struct options *options, struct job *job)
 	/* The supervisor has seen the whole head; it may have queued since. */
 	const int64_t head_until_ms =
 		job->supervised ? deadline_ms : job->accepted_ms + SUPERVISOR_HEAD_MS;
-	int status;
+	int status, r;
 
 	meter.options = options;
 	meter.began_ms = job->accepted_ms;
@@ -406,13 +531,17 @@ serve(const struct options *options, struct job *job)
 	} else {
 		measure_shared(&meter, &job->share, job->child.ready_ms);
 	}
+	if (job->supervised)
+		answer_log_faults(&facts);
 	exchange_move_deadline(deadline_ms);
 	job->is_one_socket = exchange_is_one_socket(job->in, job->out);
 	if (!job->supervised && job->is_one_socket)
 		listen_bound_connection(job->in, find_answer_max(options),
 			(int64_t)options->timeout_s * 1000);
-	confine(options, job);
+	r = confine(options, job);
 	status = exchange(options, job, &facts, head_until_ms);
+	if (r < 0 && job->supervised && status == EXIT_SUCCESS)
+		status = fail(job, FAILURE_FILTER, r);
 	/*
 	 * The supervisor waits for the client to close; a process would be too dear for
 	 * that.
@@ -789,6 +918,7 @@ supervise(const struct options *options, struct service *service, struct job *re
 		.idle_exit_ms = passed ? (int64_t)options->idle_exit_s * 1000 : 0,
 		.should_end = options->netns_file ? has_lost_netns : NULL,
 		.context = options->netns_file,
+		.has_answered = has_answered,
 		.head_is_ready = http_head_is_ready,
 		.late = word_refusal(late, sizeof(late), HTTP_REQUEST_TIMEOUT),
 		.torn = word_refusal(torn, sizeof(torn), HTTP_BAD_REQUEST),

@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 /* 0 where the numbers of this architecture's calls have not been looked at. */
@@ -503,9 +504,25 @@ limit(int resource, uint64_t value)
 	return syscall(SYS_prlimit64, 0, resource, &wanted, NULL) < 0 ? -errno : 0;
 }
 
+/*
+ * The limit counts what this process has spent on a scan, from the fork on. To the
+ * nearest second, because the kernel counts whole ones.
+ */
+static uint64_t
+find_cpu_limit(unsigned more_s)
+{
+	enum {
+		HALF_SECOND_NS = 500000000,
+	};
+	struct timespec spent = { 0 };
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+	return (uint64_t)spent.tv_sec + (spent.tv_nsec >= HALF_SECOND_NS) + more_s;
+}
+
 /* Returns 0, or -errno of the first limit that could not be set. */
 static int
-limit_resources(unsigned cpu_s, bool writes_file)
+limit_resources(unsigned cpu_more_s, bool writes_file)
 {
 	const struct {
 		int resource;
@@ -513,7 +530,7 @@ limit_resources(unsigned cpu_s, bool writes_file)
 		uint64_t value;
 	} limits[] = {
 		{ RLIMIT_AS, mapped > 0, mapped + SANDBOX_ADDRESS_SPACE_MORE },
-		{ RLIMIT_CPU, true, cpu_s },
+		{ RLIMIT_CPU, true, find_cpu_limit(cpu_more_s) },
 		{ RLIMIT_FSIZE, !writes_file, 0 },
 		{ RLIMIT_NPROC, true, 0 },
 		/* poll(2) takes no more entries than this: one is what is polled. */
@@ -586,18 +603,32 @@ sandbox_confine_server(
 }
 
 void
-sandbox_confine_responder(
-	unsigned cpu_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS])
+sandbox_limit_responder(
+	unsigned cpu_more_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS])
 {
 	static const struct sandbox_needs nothing;
 	int r = sandbox_forbid_dumps();
 
+	ret_errors[SANDBOX_SECCOMP] = 0;
 	ret_errors[SANDBOX_NO_NEW_PRIVS] = forbid_new_privs();
 	ret_errors[SANDBOX_LANDLOCK] = confine_objects(&nothing);
-	ret_errors[SANDBOX_RLIMITS] = limit_resources(cpu_s, writes_file);
+	ret_errors[SANDBOX_RLIMITS] = limit_resources(cpu_more_s, writes_file);
 	if (ret_errors[SANDBOX_RLIMITS] == 0)
 		ret_errors[SANDBOX_RLIMITS] = r;
 	ret_errors[SANDBOX_CAPABILITIES] = drop_capabilities();
-	/* The last, because it forbids all of the above. */
-	ret_errors[SANDBOX_SECCOMP] = confine_calls(&responder_code);
+}
+
+/* The last, because it forbids all of the above. */
+int
+sandbox_filter_responder(void)
+{
+	return confine_calls(&responder_code);
+}
+
+void
+sandbox_confine_responder(
+	unsigned cpu_more_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS])
+{
+	sandbox_limit_responder(cpu_more_s, writes_file, ret_errors);
+	ret_errors[SANDBOX_SECCOMP] = sandbox_filter_responder();
 }

@@ -71,16 +71,26 @@ void sandbox_confine_server(
 	const struct sandbox_needs *needs, int ret_errors[static SANDBOX_LAYERS]);
 
 /*
- * Confine the process that answers one request, before it reads a byte of it: it can read
- * and write what is open, wait and end.
+ * Confine the process that answers one request, before it reads a byte of it, by every
+ * layer but the filter of calls: it can still close what is open and unmap what is
+ * mapped.
  *
- * cpu_s: seconds of processor time after which it is killed. writes_file: one of its
- * descriptors is a file that must be allowed to grow. SIGXFSZ is to be ignored: a write
- * that is too much is an error then, not the end.
+ * cpu_more_s: seconds of processor time that it may spend besides what it has spent; then
+ * it is killed. The kernel counts whole seconds: it is up to half a second more or less.
+ * writes_file: one of its descriptors is a file that must be allowed to grow. SIGXFSZ is
+ * to be ignored: a write that is too much is an error then, not the end.
  *
  * Fills ret_errors in the same way.
  */
+void sandbox_limit_responder(
+	unsigned cpu_more_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS]);
+
+/* The last layer: it can read and write what is open, wait and end. Returns 0 or -errno.
+ */
+int sandbox_filter_responder(void);
+
+/* Both, one after the other. */
 void sandbox_confine_responder(
-	unsigned cpu_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS]);
+	unsigned cpu_more_s, bool writes_file, int ret_errors[static SANDBOX_LAYERS]);
 
 #endif

@@ -317,11 +317,22 @@ receive(struct supervisor *s, const struct hold_connection *c, int flags)
 	return n;
 }
 
+/* Wipe what was received: processes for other clients inherit this memory. */
+static void
+forget(struct supervisor *s, ssize_t n)
+{
+	if (n > 0)
+		explicit_bzero(s->peek, (size_t)n);
+}
+
 /* Look whether the head is there; `ended` when no more bytes will come. */
 static void
 examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 {
 	ssize_t n = receive(s, c, MSG_PEEK);
+	bool ready = n > 0 && s->config->head_is_ready(s->peek, (size_t)n);
+
+	forget(s, n);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -331,7 +342,7 @@ examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 	} else if (n < 0) {
 		log_message("look at connection: %s", strerror(errno));
 		drop(s, c, SUPERVISOR_FAILED, no_word);
-	} else if (s->config->head_is_ready(s->peek, (size_t)n)) {
+	} else if (ready) {
 		queue_connection(s, c);
 	} else if (ended) {
 		drop(s, c, SUPERVISOR_FAILED, s->config->torn);
@@ -631,6 +642,7 @@ discard_input(struct supervisor *s, struct hold_connection *c)
 	ssize_t n;
 
 	while ((n = receive(s, c, 0)) > 0) {
+		forget(s, n);
 		c->discarded += (uint32_t)n;
 		if (c->discarded > DISCARD_MAX) {
 			cut_off(s, c, no_word);
@@ -758,6 +770,7 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 		if (pid == 0) {
 			become_child(s, c);
 			fill_child(s, c, ret_child);
+			hold_wipe(&s->hold);
 			return true;
 		}
 		if (pid < 0) {
@@ -774,9 +787,9 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 }
 
 static enum supervisor_outcome
-judge(const struct hold_connection *c, int status)
+judge(const struct supervisor *s, const struct hold_connection *c, int status)
 {
-	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS)
+	if (WIFEXITED(status) && s->config->has_answered(WEXITSTATUS(status)))
 		return SUPERVISOR_SERVED;
 	if (WIFSIGNALED(status) && !c->killed) {
 		log_message("answer connection: process killed by signal %d",
@@ -851,7 +864,7 @@ bound_unread(struct supervisor *s)
 static void
 finish(struct supervisor *s, struct hold_connection *c, int status)
 {
-	enum supervisor_outcome outcome = judge(c, status);
+	enum supervisor_outcome outcome = judge(s, c, status);
 
 	if (outcome == SUPERVISOR_CRASHED || c->killed)
 		note_crash(s, outcome);

@@ -87,6 +87,9 @@ struct supervisor_config {
 	bool (*should_end)(const void *context);
 	const void *context;
 
+	/* Whether a child that exits with this status has answered; logs what the status
+	 * tells. */
+	bool (*has_answered)(int status);
 	/* Whether these first bytes are enough for a process to answer. */
 	bool (*head_is_ready)(const char *buf, size_t len);
 	struct slice late; /* said to a client whose head does not come in time */

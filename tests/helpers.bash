@@ -298,6 +298,24 @@ steady() {
         -e '/^metrics_sidecar_connections_total\{/s/ [0-9]+$/ COUNT/'
 }
 
+# memory_has PID TEXT: whether the process has the text anywhere in its memory.
+memory_has() {
+    python3 - "$1" "$2" <<'PYTHON'
+import sys
+pid, text = sys.argv[1], sys.argv[2].encode()
+with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+    for line in maps:
+        area, rights = line.split()[:2]
+        if not rights.startswith("rw"):
+            continue
+        first, last = (int(end, 16) for end in area.split("-"))
+        memory.seek(first)
+        if text in memory.read(last - first):
+            sys.exit(0)
+sys.exit(1)
+PYTHON
+}
+
 # query EXPRESSION [ARGUMENT...]: what the Prometheus in the namespace answers, a line for each series.
 query() {
     ns "$PROMTOOL" query instant "${@:2}" "$API" "$1"
