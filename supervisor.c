@@ -621,6 +621,35 @@ has_unsent(const struct hold_connection *c)
 	return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
+static uint32_t
+most_unread(const struct supervisor *s)
+{
+	return (uint32_t)(s->config->answer_max * LISTEN_SEND_FACTOR);
+}
+
+/*
+ * Bytes that the kernel holds for what the client has not acknowledged, our end among
+ * it; before Linux 4.12 the most that it can be.
+ */
+static uint32_t
+measure_unread(const struct supervisor *s, const struct hold_connection *c)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(memory);
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_MEMINFO, memory, &len) == 0)
+		return memory[SK_MEMINFO_WMEM_QUEUED];
+	return has_unsent(c) ? most_unread(s) : 0;
+}
+
+static void
+note_unread(struct supervisor *s, struct hold_connection *c, uint32_t unread)
+{
+	s->unread += unread;
+	s->unread -= c->unread;
+	c->unread = unread;
+}
+
 /*
  * The client sends no more, and may still read. The connection keeps its slot until all
  * is acknowledged: closed before, it would be reset, or live on in the kernel where
@@ -631,7 +660,8 @@ end_answered(struct supervisor *s, struct hold_connection *c)
 {
 	if (c->state == HOLD_ANSWERED)
 		close_our_side(s, c, util_now_ms());
-	if (!has_unsent(c))
+	note_unread(s, c, measure_unread(s, c));
+	if (c->unread == 0)
 		close_ended(s, c);
 }
 
@@ -829,30 +859,20 @@ note_crash(struct supervisor *s, enum supervisor_outcome outcome)
 }
 
 /*
- * What the kernel holds for the answer, for each byte up to LISTEN_SEND_FACTOR of its
- * own; the most that it may hold where it does not tell.
+ * Of answers that are not read the oldest go first. What is not measured yet counts as
+ * the most that it can be: measuring each would cost a call for each scrape.
  */
-static void
-note_unread(struct supervisor *s, struct hold_connection *c)
-{
-	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
-	socklen_t len = sizeof(memory);
-	uint32_t unread = (uint32_t)(s->config->answer_max * LISTEN_SEND_FACTOR);
-
-	if (getsockopt(c->fd, SOL_SOCKET, SO_MEMINFO, memory, &len) == 0)
-		unread = memory[SK_MEMINFO_WMEM_QUEUED];
-	s->unread += unread;
-	s->unread -= c->unread;
-	c->unread = unread;
-}
-
-/* Of answers that are not read the oldest go first. */
 static void
 bound_unread(struct supervisor *s)
 {
-	while (s->unread > SUPERVISOR_UNREAD_MAX) {
-		struct hold_connection *c = hold_oldest(&s->hold, HOLD_CLOSING);
+	struct hold_connection *c = hold_oldest(&s->hold, HOLD_ANSWERED);
 
+	for (; c && s->unread > SUPERVISOR_UNREAD_MAX; c = c->newer) {
+		if (c->unread == most_unread(s))
+			note_unread(s, c, measure_unread(s, c));
+	}
+	while (s->unread > SUPERVISOR_UNREAD_MAX) {
+		c = hold_oldest(&s->hold, HOLD_CLOSING);
 		if (!c)
 			c = hold_oldest(&s->hold, HOLD_ANSWERED);
 		if (!c)
@@ -879,7 +899,7 @@ finish(struct supervisor *s, struct hold_connection *c, int status)
 	/* Unwatched, it is let go by its deadlines. */
 	if (watch(s, c->fd, index_of(s, c)) < 0)
 		log_message("watch connection: %s", strerror(errno));
-	note_unread(s, c);
+	note_unread(s, c, most_unread(s));
 	bound_unread(s);
 }
 
@@ -910,7 +930,7 @@ give_up(struct supervisor *s, struct hold_connection *c, int64_t now)
 		cut_off(s, c, no_word);
 		return;
 	}
-	note_unread(s, c);
+	note_unread(s, c, measure_unread(s, c));
 	c->deadline_ms = now + CLOSING_MS;
 	hold_move(&s->hold, c, HOLD_CLOSING);
 }
@@ -932,7 +952,7 @@ expire(struct supervisor *s, struct hold_connection *c, int64_t now)
 		kill(c->pid, SIGKILL);
 		break;
 	case HOLD_ANSWERED:
-		note_unread(s, c);
+		note_unread(s, c, measure_unread(s, c));
 		close_our_side(s, c, now);
 		break;
 	case HOLD_CLOSING:
