@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -50,6 +51,7 @@ static const struct {
 	NAME(read), NAME(write), NAME(recvfrom), NAME(sendto), NAME(shutdown), NAME(close),
 	NAME(lseek), NAME(setitimer), NAME(rt_sigreturn), NAME(restart_syscall),
 	NAME(exit), NAME(exit_group), NAME(ppoll),
+	NAME(ioctl),
 #ifdef SYS_clock_gettime
 	NAME(clock_gettime),
 #endif
@@ -132,6 +134,7 @@ static const struct {
 	{ SYS_sendto, 5, { 2, 110 } },  /* the length of an address */
 	{ SYS_setitimer, 0, { 1, 2 } }, /* the two of processor time */
 	{ SYS_ppoll, 1, { 0, 2 } },
+	{ SYS_ioctl, 1, { TIOCSTI, FIONREAD } }, /* TIOCOUTQ alone */
 #ifdef SYS_poll
 	{ SYS_poll, 1, { 0, 2 } },
 #endif
@@ -190,7 +193,8 @@ probe_responder(void)
 	for (long number = 0; number < NUMBERS; number++) {
 		/* What arguments are checked for is among these. */
 		if (!is_exempted(number) &&
-			(!kills(number, -1) || !kills(number, 0) || !kills(number, 1)))
+			(!kills(number, -1) || !kills(number, 0) || !kills(number, 1) ||
+				!kills(number, TIOCOUTQ)))
 			print_name(number);
 	}
 	try_conditions();
