@@ -26,7 +26,7 @@ COPY Makefile *.c *.h page.css page.js ./
 # Small: a scan is the kernel's work for the most part, nobody unwinds a stack in there, and musl's static start makes
 # nothing read-only after relocation, for which the linker would leave a hole of 64 KiB on arm64.
 RUN make STATIC=1 SYSTEMD=0 CC="$(cat /cc)" \
-    CFLAGS="-Oz -flto=auto -fno-asynchronous-unwind-tables" LDFLAGS="-s -Wl,-z,norelro"
+    CFLAGS="-Oz -flto=auto -fno-asynchronous-unwind-tables" LDFLAGS="-s -Wl,-z,norelro -Wl,--gc-sections"
 
 FROM scratch
 ARG VERSION=0.1.0

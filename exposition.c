@@ -363,51 +363,67 @@ names_destinations(const struct exposition_scrape *scrape)
  * A sample is called family and suffix together. OpenMetrics names the family without the
  * suffix and has a type for facts; the text format knows neither.
  */
+enum kind {
+	GAUGE,
+	COUNTER,
+	INFO,
+};
+
+static const struct kind_names {
+	const char *suffix, *type, *openmetrics_type;
+} kinds[] = {
+	[GAUGE] = { "", "gauge", "gauge" },
+	[COUNTER] = { "_total", "counter", "counter" },
+	[INFO] = { "_info", "gauge", "info" },
+};
+
 /* clang-format off */
 static const struct family {
-	const char *name, *suffix, *type, *openmetrics_type, *help;
+	const char *name;
+	enum kind kind;
+	const char *help;
 	void (*emit)(struct buf *b, const char *name, const struct exposition_scrape *scrape);
 	bool (*applies)(const struct exposition_scrape *scrape); /* NULL: always */
 } families[] = {
-	{ "port_used", "", "gauge", "gauge", "Used Local Port Count", emit_used, tells_used },
-	{ "port_total", "", "gauge", "gauge", "Total Local Port Count", emit_total, NULL },
-	{ "port_used_by_protocol", "", "gauge", "gauge",
+	{ "port_used", GAUGE, "Used Local Port Count", emit_used, tells_used },
+	{ "port_total", GAUGE, "Total Local Port Count", emit_total, NULL },
+	{ "port_used_by_protocol", GAUGE,
 	  "Used local ports of the pool, by the protocol of their sockets.",
 	  emit_used_by_protocol, tells_used },
-	{ "port_blocked", "", "gauge", "gauge",
+	{ "port_blocked", GAUGE,
 	  "TCP ports of the pool that a listening or a bound socket holds: no connect() can use them.",
 	  emit_blocked, tells_blocked },
-	{ "port_time_wait", "", "gauge", "gauge",
+	{ "port_time_wait", GAUGE,
 	  "TCP ports of the pool held by nothing but TIME_WAIT sockets.", emit_time_wait, sees_all },
-	{ "port_time_wait_reusable", "", "gauge", "gauge",
+	{ "port_time_wait_reusable", GAUGE,
 	  "TCP ports of the pool held by nothing but TIME_WAIT sockets, each of which connect() may take over now unless it was bound.",
 	  emit_time_wait_reusable, sees_all },
-	{ "port_destination_used_max", "", "gauge", "gauge",
+	{ "port_destination_used_max", GAUGE,
 	  "TCP ports of the pool known to be closed to a new connect() to the destination nearest to exhaustion.",
 	  emit_destination_used_max, tells_destinations },
-	{ "port_destination_used", "", "gauge", "gauge",
+	{ "port_destination_used", GAUGE,
 	  "TCP ports of the pool known to be closed to a new connect() to this destination.",
 	  emit_destination_used, names_destinations },
-	{ "port_destination_error_max", "", "gauge", "gauge",
+	{ "port_destination_error_max", GAUGE,
 	  "The most by which a destination's figure is too low; 0 when every destination was counted.",
 	  emit_destination_error_max, sees_all },
-	{ "port_sockets", "", "gauge", "gauge",
+	{ "port_sockets", GAUGE,
 	  "Sockets with a local port in the pool, by state.", emit_sockets, NULL },
-	{ "port_range_first", "", "gauge", "gauge",
+	{ "port_range_first", GAUGE,
 	  "First port of the local port range.", emit_range_first, NULL },
-	{ "port_range_last", "", "gauge", "gauge",
+	{ "port_range_last", GAUGE,
 	  "Last port of the local port range.", emit_range_last, NULL },
-	{ "port_reserved", "", "gauge", "gauge",
+	{ "port_reserved", GAUGE,
 	  "Reserved ports in the local port range: not in the pool.", emit_reserved, NULL },
-	{ "port_scan_duration_seconds", "", "gauge", "gauge",
+	{ "port_scan_duration_seconds", GAUGE,
 	  "Wall time of the scan behind this scrape.", emit_scan_duration, NULL },
-	{ "port_scan_sockets", "", "gauge", "gauge",
+	{ "port_scan_sockets", GAUGE,
 	  "Socket rows read by the scan behind this scrape.", emit_scan_sockets, NULL },
-	{ "metrics_sidecar", "_info", "gauge", "info",
+	{ "metrics_sidecar", INFO,
 	  "Version, source of the figures, launcher of this process, and whether its network namespace is the connection's.", emit_info, NULL },
-	{ "metrics_sidecar_connections", "_total", "counter", "counter",
+	{ "metrics_sidecar_connections", COUNTER,
 	  "Connections since the supervisor started, by how they ended.", emit_connections, is_supervised },
-	{ "metrics_sidecar_start_time_seconds", "", "gauge", "gauge",
+	{ "metrics_sidecar_start_time_seconds", GAUGE,
 	  "Start of the supervisor, in seconds since the Unix epoch.", emit_start_time, is_supervised },
 };
 /* clang-format on */
@@ -416,15 +432,16 @@ static void
 write_family(struct buf *b, enum exposition_format format, const struct family *family,
 	const struct exposition_scrape *scrape)
 {
+	const struct kind_names *kind = &kinds[family->kind];
 	bool openmetrics = format == EXPOSITION_OPENMETRICS;
-	const char *suffix = openmetrics ? "" : family->suffix;
+	const char *suffix = openmetrics ? "" : kind->suffix;
 	char name_data[64];
 	struct buf name = buf_over(name_data, sizeof(name_data));
 
-	buf_printf(&name, "%s%s", family->name, family->suffix);
+	buf_printf(&name, "%s%s", family->name, kind->suffix);
 	buf_printf(b, "# HELP %s%s %s\n", family->name, suffix, family->help);
 	buf_printf(b, "# TYPE %s%s %s\n", family->name, suffix,
-		openmetrics ? family->openmetrics_type : family->type);
+		openmetrics ? kind->openmetrics_type : kind->type);
 	family->emit(b, name_data, scrape);
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -153,7 +154,7 @@ struct reader {
 static bool
 is_last_piece(size_t n, size_t room)
 {
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	const size_t page = getauxval(AT_PAGESZ);
 
 	return n + TABLE_ROW_MAX <= (room < page ? room : page);
 }
@@ -263,10 +264,10 @@ is_gvisor(const struct ports *ports)
 	static const char date[] = "#1 SMP Sun Jan 10 15:06:54 PST 2016";
 	static const char name[] = "gvisor";
 	char buf[SMALL_FILE];
-	ssize_t n = read_small(ports, PORTS_FILE_VERSION, buf, sizeof(buf));
+	ssize_t n = read_small(ports, PORTS_FILE_VERSION, buf, sizeof(buf) - 1);
 
-	return n > 0 && (memmem(buf, (size_t)n, date, sizeof(date) - 1) ||
-				memmem(buf, (size_t)n, name, sizeof(name) - 1));
+	buf[n > 0 ? n : 0] = '\0';
+	return strcasestr(buf, date) || strcasestr(buf, name);
 }
 
 /*

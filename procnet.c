@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /* Where a parser stands in a line, and where the line ends. */
@@ -222,7 +223,7 @@ read_age(struct cursor c)
 	if (!take_hex(&c, 2, &timer) || timer != TIMER_TIME_WAIT || !take_char(&c, ':') ||
 		!take_hex(&c, 8, &ticks) || !take_char(&c, ' '))
 		return 0;
-	left_ms = ticks * UINT64_C(1000) / (uint64_t)sysconf(_SC_CLK_TCK);
+	left_ms = ticks * UINT64_C(1000) / getauxval(AT_CLKTCK);
 	return left_ms <= TIME_WAIT_MS ? (uint32_t)(TIME_WAIT_MS - left_ms) : 0;
 }
 
