@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
 	/* The kernel counts about 768 bytes for each message; it gives less than this. */
@@ -51,6 +52,19 @@ handover_send(const struct handover *handover, int connection, int64_t accepted_
 	               : 0;
 }
 
+/* A message that is none of ours may bring as many descriptors as there is room for. */
+static void
+close_all(const struct cmsghdr *header)
+{
+	size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int fd;
+
+	for (size_t i = 0; i < count; i++) {
+		memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd));
+		close(fd);
+	}
+}
+
 int
 handover_receive(const struct handover *handover, int64_t *ret_accepted_ms)
 {
@@ -67,10 +81,13 @@ handover_receive(const struct handover *handover, int64_t *ret_accepted_ms)
 		return -errno;
 	header = CMSG_FIRSTHDR(&message);
 	if (!header || header->cmsg_level != SOL_SOCKET ||
-		header->cmsg_type != SCM_RIGHTS ||
-		header->cmsg_len != CMSG_LEN(sizeof(connection)))
+		header->cmsg_type != SCM_RIGHTS)
 		return -EBADMSG;
 	memcpy(&connection, CMSG_DATA(header), sizeof(connection));
+	if (header->cmsg_len != CMSG_LEN(sizeof(connection))) {
+		close_all(header);
+		return -EBADMSG;
+	}
 	*ret_accepted_ms = accepted_ms;
 	return connection;
 }

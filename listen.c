@@ -592,7 +592,7 @@ listen_compare_netns(int connection)
 
 	if (!is_internet_socket(connection) || !read_netns_cookie(connection, &theirs))
 		return LISTEN_NETNS_UNKNOWN;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return LISTEN_NETNS_UNKNOWN;
 	known = read_netns_cookie(fd, &ours);

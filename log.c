@@ -95,7 +95,7 @@ use_syslog(void)
 	sink_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* Now, because a confined process may neither connect nor send by name. */
 	if (sink_fd >= 0)
-		connect(sink_fd, (const struct sockaddr *)&daemon, sizeof(daemon));
+		(void)connect(sink_fd, (const struct sockaddr *)&daemon, sizeof(daemon));
 	if (nowhere >= 0) {
 		dup2(nowhere, STDERR_FILENO);
 		close(nowhere);

@@ -285,25 +285,25 @@ fail(const struct job *job, enum failure failure, int error)
 }
 
 /*
- * As supervisor_config has it. One line a second: a process that was taken over must not
- * use up the lines that a second may have.
+ * As supervisor_config has it. One line a second for each failure: a process that was
+ * taken over must not use up the lines that a second may have.
  */
 static bool
 has_answered(int status)
 {
-	static int64_t told_ms;
-	const int told = status - EXIT_TOLD;
+	static int64_t told_ms[FAILURES];
+	const int told = status - EXIT_TOLD, failure = told / TOLD_ERRORS;
 	int error;
 
-	if (told < 0 || told >= FAILURES * TOLD_ERRORS)
+	if (told < 0 || failure >= FAILURES)
 		return status == EXIT_SUCCESS;
-	if (told_ms == 0 || util_now_ms() - told_ms >= TELL_MS) {
-		told_ms = util_now_ms();
+	if (told_ms[failure] == 0 || util_now_ms() - told_ms[failure] >= TELL_MS) {
+		told_ms[failure] = util_now_ms();
 		error = told_errors[told % TOLD_ERRORS];
-		log_message("%s: %s", failures[told / TOLD_ERRORS].action,
+		log_message("%s: %s", failures[failure].action,
 			error ? strerror(error) : "unusual error");
 	}
-	return failures[told / TOLD_ERRORS].answered;
+	return failures[failure].answered;
 }
 
 static bool
@@ -846,13 +846,13 @@ prepare_to_supervise(struct service *service, struct share *share)
 		listen_create(&found->sockets[i]);
 	if (getpid() == 1)
 		prepare_renewal(&service->renewal);
+	manager_connect();
 	service->inherited.count = 0;
 	descriptors_list(STDERR_FILENO + 1, &service->inherited);
 	if (service->inherited.count == DESCRIPTORS_LIST_MAX)
 		log_message("list inherited descriptors: more than %d: the others are "
 			    "closed by close_range() or not at all",
 			DESCRIPTORS_LIST_MAX);
-	manager_connect();
 	sandbox_init();
 }
 
@@ -866,7 +866,7 @@ confine_supervisor(const struct options *options, const struct service *service)
 	struct sandbox_needs needs = find_needs(options, &service->found);
 	int errors[SANDBOX_LAYERS];
 
-	needs.hands_over = service->renewal.available;
+	needs.hands_over = service->renewal.handover.receiver >= 0;
 	sandbox_confine_server(&needs, errors);
 	log_missing_layers(errors, true);
 }
@@ -877,10 +877,13 @@ renew(void *context)
 {
 	struct service *service = context;
 	const int keep[] = { log_descriptor(), service->lock_fd };
+	int r;
 
 	service->renewal.available = false;
-	return renewal_exec(&service->renewal, &service->found, service->argv, keep,
+	r = renewal_exec(&service->renewal, &service->found, service->argv, keep,
 		sizeof(keep) / sizeof(keep[0]));
+	manager_connect(); /* it has closed that socket */
+	return r;
 }
 
 /* PID 1 keeps the process alive that goes on from here. Returns false in PID 1, at the

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,7 +42,9 @@ renewal_open(struct renewal *ret_renewal)
 	renewal.memory_fd = memfd_create("metrics-sidecar", MFD_CLOEXEC);
 	if (renewal.memory_fd < 0)
 		return -errno;
-	r = ftruncate(renewal.memory_fd, PAGES * sysconf(_SC_PAGESIZE)) < 0 ? -errno : 0;
+	r = ftruncate(renewal.memory_fd, (off_t)(PAGES * getauxval(AT_PAGESZ))) < 0
+	            ? -errno
+	            : 0;
 	if (r == 0)
 		r = handover_open(&renewal.handover);
 	if (r < 0)
@@ -54,13 +57,13 @@ renewal_open(struct renewal *ret_renewal)
 static void *
 map_page(const struct renewal *renewal, long page)
 {
-	const long size = sysconf(_SC_PAGESIZE);
+	const size_t size = getauxval(AT_PAGESZ);
 	void *map;
 
 	if (renewal->memory_fd < 0)
 		return NULL;
 	map = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED,
-		renewal->memory_fd, page * size);
+		renewal->memory_fd, page * (off_t)size);
 	return map == MAP_FAILED ? NULL : map;
 }
 

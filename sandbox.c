@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -192,7 +193,7 @@ static const struct rule server_rules[] = {
 	ALLOW_IF(sendto, 5, ALL, 0),
 	SOCKET(AF_INET, SOCKET_TYPE, SOCK_STREAM),
 	SOCKET(AF_INET6, SOCKET_TYPE, SOCK_STREAM),
-	SOCKET(AF_UNIX, 0, 0),
+	SOCKET(AF_UNIX, SOCKET_TYPE, SOCK_STREAM),
 	{ SYS_socket, { { ALL, AF_NETLINK, 0 }, { ALL, NETLINK_SOCK_DIAG, 2 } } },
 #ifdef SYS_fcntl
 	ALLOW(fcntl),
@@ -300,9 +301,14 @@ static const struct rule path_rules[] = {
 #endif
 };
 
-/* And what hands its connections over to a successor: descriptors go by these. */
+/*
+ * And what hands its connections over to a successor: descriptors go by these. No filter
+ * sees the address of sendmsg(2); a UNIX socket that takes one is there only where syslog
+ * or a service manager is used, and no new one can be made. The flags keep it from
+ * connecting a TCP socket (MSG_FASTOPEN).
+ */
 static const struct rule handover_rules[] = {
-	ALLOW(recvmsg), ALLOW(sendmsg),
+	ALLOW(recvmsg), ALLOW_IF(sendmsg, 2, ALL, MSG_DONTWAIT | MSG_NOSIGNAL),
 #if USES_SOCKETCALL
 	SOCKETCALL(RECVMSG), SOCKETCALL(SENDMSG),
 #endif
@@ -562,7 +568,7 @@ look_up_mapped(void)
 		close(fd);
 	if (space && util_parse_number((struct slice){ text, (size_t)(space - text) }, 1,
 			     UINT32_MAX, &pages) == 0)
-		mapped = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+		mapped = pages * getauxval(AT_PAGESZ);
 }
 
 int

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
@@ -38,7 +37,6 @@ static const struct dump {
 	enum sockdiag_rows rows;
 } tcp = { TCPDIAG_GETSOCK, AF_UNSPEC, SOCKDIAG_TCP },
   tcp_bound = { TCPDIAG_GETSOCK, AF_UNSPEC, SOCKDIAG_TCP_BOUND },
-  tcp_not_bound = { TCPDIAG_GETSOCK, AF_UNSPEC, SOCKDIAG_TCP_NOT_BOUND },
   udp = { SOCK_DIAG_BY_FAMILY, AF_INET, SOCKDIAG_UDP },
   udp6 = { SOCK_DIAG_BY_FAMILY, AF_INET6, SOCKDIAG_UDP };
 
@@ -83,8 +81,7 @@ make_filter(uint16_t first, uint16_t last, enum sockdiag_rows rows)
 		.at_most = { INET_DIAG_BC_S_LE, 2 * OP, 4 * OP + PAST_END },
 		.last = { .no = last },
 		.by_kernel = { INET_DIAG_BC_AUTO,
-			rows == SOCKDIAG_TCP_BOUND ? OP : 2 * OP,
-			rows == SOCKDIAG_TCP_NOT_BOUND ? 2 * OP + PAST_END : 2 * OP },
+			rows == SOCKDIAG_TCP_BOUND ? OP : 2 * OP, 2 * OP },
 		.refuse = { INET_DIAG_BC_JMP, OP, OP + PAST_END },
 	};
 }
@@ -388,14 +385,26 @@ collect_dump(struct collection *c, const struct dump *dump,
 	return collect_range(c, dump, c->states, pool->range_first, pool->range_last);
 }
 
+/* The digits that *text begins with; more than four of them mean "large". */
+static unsigned
+read_digits(const char **text)
+{
+	unsigned number = 0;
+
+	for (; **text >= '0' && **text <= '9'; (*text)++) {
+		if (number < 1000)
+			number = number * 10 + (unsigned)(**text - '0');
+	}
+	return number;
+}
+
 bool
 sockdiag_shows_bound_inactive(const char *release)
 {
-	char *end;
-	unsigned long major = strtoul(release, &end, 10), minor = 0;
+	unsigned major = read_digits(&release), minor = 0;
 
-	if (*end == '.')
-		minor = strtoul(end + 1, NULL, 10);
+	if (*release++ == '.')
+		minor = read_digits(&release);
 	return major > 6 || (major == 6 && minor >= 8);
 }
 
@@ -475,8 +484,8 @@ has_connections(const struct usage *usage)
 /*
  * No row tells whether its socket was bound by number, but the kernel chooses by it. Most
  * namespaces have no such connection, and there a second walk, of which nothing comes,
- * says so. Where one comes, start over and walk twice so that each socket comes once, the
- * bound ones first: what they block is known when the others are counted.
+ * says so. Where one comes, start over: the ports that bound ones block are known then
+ * (usage_restart()), so that no connection on them is counted towards a destination.
  */
 static int
 collect_tcp(struct collection *c, const struct sockdiag_slices *slices)
@@ -494,8 +503,7 @@ collect_tcp(struct collection *c, const struct sockdiag_slices *slices)
 	if (r < 0 || c->usage->rows == rows)
 		return r;
 	usage_restart(c->usage);
-	r = collect_dump(c, &tcp_bound, slices);
-	return r < 0 ? r : collect_dump(c, &tcp_not_bound, slices);
+	return collect_dump(c, &tcp, slices);
 }
 
 int

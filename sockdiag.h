@@ -39,8 +39,7 @@ enum sockdiag_rows {
 	 * and what was accepted is never here.
 	 */
 	SOCKDIAG_TCP_BOUND,
-	SOCKDIAG_TCP_NOT_BOUND, /* all other TCP sockets */
-	SOCKDIAG_TCP,           /* all TCP sockets; none is known to be bound */
+	SOCKDIAG_TCP, /* all TCP sockets; none is known to be bound */
 	SOCKDIAG_UDP,
 	SOCKDIAG_ROWS,
 };

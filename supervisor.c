@@ -493,13 +493,14 @@ accept_connections(struct supervisor *s, size_t i)
 			!has_connection(s->config->sockets[i].fd)) {
 			listener->pending = false;
 			listener->settled = true;
+			listener->lags = false;
 			return;
 		}
 		fd = accept4(s->config->sockets[i].fd, (struct sockaddr *)&address, &len,
 			SOCK_CLOEXEC);
 		if (fd >= 0) {
 			listener->accepting = (struct backoff){ 0 };
-			if (!listener->settled)
+			if (!listener->settled || address.ss_family == AF_UNIX)
 				bound_connections(s, fd);
 			hold_connection(s, fd, &address, util_now_ms());
 			give_way(s);
@@ -1137,10 +1138,11 @@ raise_descriptor_limit(size_t wanted)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+	/* Not setrlimit(): musl has it stop all threads, for which it needs 2 KiB. */
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0 || limit.rlim_cur >= wanted)
 		return;
 	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < wanted)
+	if (prlimit(0, RLIMIT_NOFILE, &limit, NULL) < 0 || limit.rlim_cur < wanted)
 		log_message("raise descriptor limit to %zu: only %llu allowed", wanted,
 			(unsigned long long)limit.rlim_cur);
 }
@@ -1188,21 +1190,23 @@ stop(struct supervisor *s)
 
 /*
  * Connections of a predecessor, from when they were accepted. One that was taken over may
- * have sent anything: a time that cannot be is the present.
+ * have sent anything, and may still send: a time that cannot be is the present, a message
+ * that is none is left out, and the end does not depend on it.
  */
 static void
 take_over(struct supervisor *s)
 {
-	int64_t accepted_ms;
-	int fd;
-
-	while ((fd = handover_receive(&s->config->handover, &accepted_ms)) >= 0) {
+	for (size_t i = 0; i < s->config->max_connections; i++) {
 		struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
 		socklen_t len = sizeof(address);
-		int64_t now = util_now_ms();
+		int64_t accepted_ms = 0, now = util_now_ms();
+		int fd = handover_receive(&s->config->handover, &accepted_ms);
 
+		if (fd == -EBADMSG)
+			continue;
+		if (fd < 0)
+			return;
 		getpeername(fd, (struct sockaddr *)&address, &len);
-
 		if (accepted_ms > now || accepted_ms < now - s->config->timeout_ms)
 			accepted_ms = now;
 		hold_connection(s, fd, &address, accepted_ms);
@@ -1229,12 +1233,16 @@ hand_over(struct supervisor *s)
 	}
 }
 
-/* Whether the time for a renewal has come: nothing is being answered, or for too long. */
+/*
+ * Whether the time for a renewal has come: nothing is being answered, and no answer is
+ * still on its way, or for too long.
+ */
 static bool
 is_time_to_renew(const struct supervisor *s)
 {
 	return s->renew_at_ms > 0 &&
-	       (hold_count(&s->hold, HOLD_BUSY) == 0 || util_now_ms() >= s->renew_at_ms);
+	       ((hold_count(&s->hold, HOLD_BUSY) == 0 && s->unread == 0) ||
+		       util_now_ms() >= s->renew_at_ms);
 }
 
 /* One turn. Returns true in a child. */

@@ -5,21 +5,24 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
-# A name of the namespace that a process is in; systemd.bats has the files of ip-netns(8).
+# A mounted file, as ip-netns(8) and container engines make them.
 NAME=$BATS_TEST_TMPDIR/name
 
 setup() {
+    require_root "it mounts files of network namespaces"
     ns_create
     name_namespace "$NS_PID"
 }
 
 teardown() {
     stop_all
+    umount "$NAME" 2>/dev/null || true
 }
 
 # name_namespace PID
 name_namespace() {
-    ln -sfn "/proc/$1/ns/net" "$NAME"
+    touch "$NAME"
+    mount --bind "/proc/$1/ns/net" "$NAME"
 }
 
 # OTHER: a process in another namespace.
@@ -30,10 +33,12 @@ make_other() {
 }
 
 replace_namespace() {
+    umount "$NAME"
     name_namespace "$OTHER"
 }
 
 delete_namespace() {
+    umount "$NAME"
     rm "$NAME"
 }
 
@@ -104,9 +109,9 @@ assert_no_figures() {
     assert_line --index 0 $'HTTP/1.1 500 Internal Server Error\r'
     assert_line "measure network namespace $NAME: replaced by another one of that name"
     # It cannot be looked at, so it is not known to be this one.
-    ln -sfn "$NAME" "$NAME"
-    run -1 ns "$PROGRAM" --print --netns-file="$NAME"
-    assert_output "metrics-sidecar: measure network namespace $NAME: Too many levels of symbolic links"
+    ln -s loop "$BATS_TEST_TMPDIR/loop"
+    run -1 ns "$PROGRAM" --print --netns-file="$BATS_TEST_TMPDIR/loop"
+    assert_output "metrics-sidecar: measure network namespace $BATS_TEST_TMPDIR/loop: Too many levels of symbolic links"
 }
 
 @test "that the client is in another namespace is what is meant: netns is other, and no line says so" {
@@ -128,11 +133,19 @@ assert_no_figures() {
     assert_line 500
     assert_line "measure network namespace $BATS_TEST_TMPDIR/loop: Too many levels of symbolic links"
     # It looks every two seconds: it has looked when the name is another one's, which ends it.
-    name_namespace "$NS_PID"
     ln -sfn "$NAME" "$BATS_TEST_TMPDIR/loop"
     wait_until 5 serves
     rm "$BATS_TEST_TMPDIR/loop"
     assert_ends_well
+}
+
+@test "a server cannot look at the namespace of a process in /proc: a 500 that says so, and --print can" {
+    start_server --netns-file="/proc/$NS_PID/ns/net"
+    run scrape -w '\n%{http_code}\n'
+    assert_line 500
+    assert_line "measure network namespace /proc/$NS_PID/ns/net: Permission denied"
+    run -0 ns "$PROGRAM" --print --netns-file="/proc/$NS_PID/ns/net"
+    expect_value "$output" 28232 port_total
 }
 
 @test "--report without figures leaves standard input open" {

@@ -235,6 +235,7 @@ lists_unix(int fd)
 	return send(fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 &&
 	       recv(fd, &answer, sizeof(answer), MSG_DONTWAIT) > 0 &&
 	       answer.header.nlmsg_type == SOCK_DIAG_BY_FAMILY &&
+	       (answer.header.nlmsg_flags & NLM_F_MULTI) && /* not the request again */
 	       answer.family == AF_UNIX;
 }
 

@@ -9,7 +9,9 @@
  *   probe layers      what could not be confined of a responder, by layer
  *   probe without LAYER COMMAND...
  *                     run it as an ordinary user where the calls of that layer are
- * refused, as by an old kernel or a runtime; "nothing" refuses none
+ *                     refused, as by an old kernel or a runtime; "nothing" refuses none
+ *   probe refuse LAYER COMMAND...
+ *                     the same, as the user that it is
  */
 #include "landlock.h"
 #include "sandbox.h"
@@ -359,21 +361,29 @@ refuse(const struct refusal *refusal)
 		err(1, "refuse %s", refusal->layer);
 }
 
-static int
-run_without(char *argv[])
+static void
+become_ordinary_user(void)
 {
 	enum {
 		USER = 65532,
 	};
 
+	if (setgroups(0, NULL) < 0 || setresgid(USER, USER, USER) < 0 ||
+		setresuid(USER, USER, USER) < 0)
+		err(1, "become an ordinary user");
+}
+
+/* Execute the command that follows the layer. */
+static int
+run_without(char *argv[], bool as_ordinary_user)
+{
 	/* The last one may refuse the call that the others are made by. */
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
 		if (strcmp(refusals[i].layer, argv[0]) == 0)
 			refuse(&refusals[i]);
 	}
-	if (setgroups(0, NULL) < 0 || setresgid(USER, USER, USER) < 0 ||
-		setresuid(USER, USER, USER) < 0)
-		err(1, "become an ordinary user");
+	if (as_ordinary_user)
+		become_ordinary_user();
 	execvp(argv[1], argv + 1);
 	err(127, "%s", argv[1]);
 }
@@ -382,7 +392,9 @@ int
 main(int argc, char *argv[])
 {
 	if (argc > 3 && strcmp(argv[1], "without") == 0)
-		return run_without(argv + 2);
+		return run_without(argv + 2, true);
+	if (argc > 3 && strcmp(argv[1], "refuse") == 0)
+		return run_without(argv + 2, false);
 	setvbuf(stdout, NULL, _IONBF, 0);
 	sandbox_init();
 	if (argc == 2 && strcmp(argv[1], "responder") == 0)
@@ -391,5 +403,5 @@ main(int argc, char *argv[])
 		return probe_server();
 	if (argc == 2 && strcmp(argv[1], "layers") == 0)
 		return probe_layers();
-	errx(2, "usage: probe responder|server|layers|without LAYER COMMAND...");
+	errx(2, "usage: probe responder|server|layers|without|refuse [LAYER COMMAND...]");
 }

@@ -418,8 +418,9 @@ attack_inetd() {
 }
 
 attack_systemd() {
-    start launcher ns "$PROBE" without "$1" systemd-socket-activate -a -l 127.0.0.1:9999 -E PLANTED -E PLANTED_IN \
-        "$PLANTED_PROGRAM"
+    # Not around the launcher, which sets a limit of its own in each process.
+    start launcher ns systemd-socket-activate -a -l 127.0.0.1:9999 -E PLANTED -E PLANTED_IN \
+        "$PROBE" without "$1" "$PLANTED_PROGRAM"
     wait_until 5 ns_listens 9999
     attack 9999 responder
     stop_started
@@ -466,7 +467,7 @@ stop_started() {
 
 # reach MODE LAYER: into REACHED, by class of processes: o one-shot, r responder of the supervisor, s supervisor.
 reach() {
-    local class=o
+    local class=o found
     forget_results
     neighbour "${NS_ENTER[@]}" --
     "attack_$1" "$2"
@@ -474,10 +475,12 @@ reach() {
     stop_all_but_namespace
     case $1 in supervisor | passed | pid1)
         class=r
-        note s "$1" "$2" "$(results supervisor)"
+        found=$(results supervisor)
+        note s "$1" "$2" "$found"
         ;;
     esac
-    note "$class" "$1" "$2" "$(results responder)"
+    found=$(results responder)
+    note "$class" "$1" "$2" "$found"
 }
 
 stop_all_but_namespace() {

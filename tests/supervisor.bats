@@ -832,6 +832,30 @@ outcome_when_unstuck() {
     [ "$(find "/proc/$SERVER_PID/fd" -type l | wc -l)" -le 10 ]
 }
 
+@test "PID 1: a program that cannot be executed any more: a connection that waits is answered all the same" {
+    LAYOUTS=$BATS_TEST_TMPDIR/layouts
+    make_stuck_procfs
+    SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=execve -e signal=none -P /proc/self/exe -e inject=execve:error=ENOENT \
+        "$PROGRAM" --path.procfs="$STUCK" --max-processes=1 --timeout=30
+    local i
+    for i in 1 2; do
+        crash_one "$i"
+    done
+    start_client crashed
+    wait_until 5 has_children 1
+    start_client two
+    both_came() {
+        [ "$(ns ss -Htn state established '( sport = :9999 )' | wc -l)" -eq 2 ]
+    }
+    wait_until 5 both_came
+    kill -SEGV "$(children)"
+    wait_until 5 grep -q 'exec /proc/self/exe: No such file or directory: same addresses' "$BATS_TEST_TMPDIR/server.err"
+    wait_until 8 find_supervisor
+    wait_until 8 has_children 1
+    let_scan_go
+    wait_until 8 client_has two 200
+}
+
 @test "PID 1: a program that cannot be executed any more: said, and scrapes go on" {
     SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=execve -e signal=none -P /proc/self/exe -e inject=execve:error=ENOENT "$PROGRAM"
     serves

@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# The program under valgrind: no byte is read that was not written, none outside of what is ours. It knows neither seccomp
-# nor Landlock and says so to the program, which goes on without them.
+# The program under valgrind: no byte is read that was not written, none outside of what is ours. It knows neither seccomp(2)
+# nor Landlock and says so to the program, which goes on without them. It would let a filter be set by prctl(2), which would
+# kill it for calls of its own: that is refused in front of it.
 
 load helpers
 
@@ -9,7 +10,7 @@ setup() {
     ns_create
     REPORTS=$BATS_TEST_TMPDIR/reports
     mkdir "$REPORTS"
-    VALGRIND=(valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no --log-file="$REPORTS/%p")
+    VALGRIND=("$ROOT/build/tests/probe" refuse seccomp valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no --log-file="$REPORTS/%p")
 }
 
 teardown() {
