@@ -24,6 +24,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -342,13 +343,18 @@ make_filter(enum bound bound)
 	};
 }
 
-/* TCP states 1 to 12, and since Linux 6.8 state 13, bound and not connected. */
+/*
+ * TCP states 1 to 12, and since Linux 6.8 state 13, bound and not connected. Which were
+ * bound by number is asked of connections only: not in TIME_WAIT, LISTEN or state 13.
+ */
 static uint32_t
-make_states(void)
+make_states(enum bound bound)
 {
 	struct utsname name;
 	int major = 0, minor = 0;
 
+	if (bound == BOUND_BY_NUMBER)
+		return 0x1ffe & ~(1U << TCP_TIME_WAIT | 1U << TCP_LISTEN);
 	uname(&name);
 	sscanf(name.release, "%d.%d", &major, &minor);
 	return major > 6 || (major == 6 && minor >= 8) ? 0x3ffe : 0x1ffe;
@@ -368,12 +374,12 @@ make_request(uint16_t type, uint8_t family, enum bound bound, uint32_t sequence)
 {
 	const struct inet_diag_req tcp = {
 		.idiag_family = family,
-		.idiag_states = make_states(),
+		.idiag_states = make_states(bound),
 	};
 	const struct inet_diag_req_v2 udp = {
 		.sdiag_family = family,
 		.sdiag_protocol = IPPROTO_UDP,
-		.idiag_states = make_states(),
+		.idiag_states = make_states(bound),
 	};
 	const struct filter filter = make_filter(bound);
 	const struct nlattr attribute = {
