@@ -149,7 +149,7 @@ assert_no_figures() {
 }
 
 @test "--report without figures leaves standard input open" {
-    start report ns sh -c '"$0" --report --watch --netns-file="$1" 0</dev/zero' "$PROGRAM" "$BATS_TEST_TMPDIR/none"
+    start report ns sh -c 'exec "$0" --report --watch --netns-file="$1" 0</dev/zero' "$PROGRAM" "$BATS_TEST_TMPDIR/none"
     wait_until 5 grep -q 'deleted' "$BATS_TEST_TMPDIR/report.err"
     local pid
     pid=$(pgrep -P "$STARTED_PID" || echo "$STARTED_PID")
