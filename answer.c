@@ -201,7 +201,7 @@ answer_page(struct answer *answer, const struct answer_facts *facts)
 static void
 log_token_error(const struct answer_facts *facts)
 {
-	log_message("read bearer token: %s: nobody is let in",
+	log_message("read bearer token: %s: every request gets 503",
 		describe_token_error(facts->token_error));
 }
 

@@ -62,7 +62,7 @@ struct answer_facts {
 	const char *netns_error, *netns_file;
 	bool names_destinations;
 	bool needs_token;
-	int token_error;    /* why there is none: nobody is let in then; or 0 */
+	int token_error;    /* why there is none: every request gets 503; or 0 */
 	struct token token; /* that a request must show */
 	const struct exposition_outcome *outcomes;
 	size_t outcome_count; /* 0 without a supervisor */

@@ -26,9 +26,8 @@ crashes_are_many(const struct crashes *crashes)
 }
 
 /*
- * The delay counts from the last crash, so that it is those that crash who wait: while
- * there is none, one process follows the other. One that hangs holds up the others for no
- * longer than the delay.
+ * The delay counts from the last crash: while processes end without one, the next starts
+ * at once. A process that hangs delays the next one for no longer than that.
  */
 int64_t
 crashes_due_ms(const struct crashes *crashes, size_t running)

@@ -3,7 +3,7 @@
  * Close the descriptors that a process is not to have.
  *
  * Never one by one up to RLIMIT_NOFILE: that limit is 2^30 in some containers, and a
- * process that needs a minute to start answers nobody.
+ * process that needs a minute to start answers no request.
  *
  * Source: close_range(2) (Linux 5.9), proc_pid_fd(5), getdents64(2).
  */

@@ -505,6 +505,26 @@ find_answer_max(const struct options *options)
 	return answer_longest(options->pod_name, options->top_destinations);
 }
 
+/*
+ * What has to be done for the figures before a request is read: all of it in a process of
+ * the supervisor, which has no log either then; in another one, to open what it will
+ * need.
+ */
+static void
+prepare_figures(struct meter *meter, const struct answer_facts *facts, struct job *job)
+{
+	if (!job->supervised) {
+		open_meter(meter);
+		sandbox_init();
+		return;
+	}
+	if (facts->netns_error)
+		share_close(&job->share);
+	else
+		measure_shared(meter, &job->share, job->child.ready_ms);
+	answer_log_faults(facts);
+}
+
 /* One request, one response: prepare, confine, read. Returns the exit status. */
 static int
 serve(const struct options *options, struct job *job)
@@ -523,16 +543,7 @@ serve(const struct options *options, struct job *job)
 	/* Opening a file may wait as well, and so may the scan of another process. */
 	exchange_set_deadline(find_scan_deadline(&meter));
 	fill_facts(options, job, &meter, &facts);
-	if (!job->supervised) {
-		open_meter(&meter);
-		sandbox_init();
-	} else if (facts.netns_error) {
-		share_close(&job->share);
-	} else {
-		measure_shared(&meter, &job->share, job->child.ready_ms);
-	}
-	if (job->supervised)
-		answer_log_faults(&facts);
+	prepare_figures(&meter, &facts, job);
 	exchange_move_deadline(deadline_ms);
 	job->is_one_socket = exchange_is_one_socket(job->in, job->out);
 	if (!job->supervised && job->is_one_socket)
@@ -815,7 +826,7 @@ find_needs(const struct options *options, const struct listen_found *found)
 	};
 
 	if (needs.file && needs.file[0] == '\0')
-		needs.file = NULL; /* names nothing, and nobody is let in */
+		needs.file = NULL; /* names no file: every request gets 503 */
 	for (size_t i = 0; i < found->count; i++) {
 		const struct listen_socket *socket = &found->sockets[i];
 

@@ -101,7 +101,7 @@ static const struct rule responder_rules[] = {
 	ALLOW(read),
 	ALLOW(write),
 	ALLOW(recvfrom),
-	ALLOW_IF(sendto, 5, ALL, 0), /* without an address, to whom the socket is connected */
+	ALLOW_IF(sendto, 5, ALL, 0), /* no address: to the connected peer only */
 	ALLOW(shutdown),
 	ALLOW(close),
 	ALLOW_IF(setitimer, 0, ALL, ITIMER_REAL),

@@ -63,7 +63,7 @@ int sandbox_forbid_dumps(void);
 /*
  * Confine the process that accepts connections, and all that it forks: no other program,
  * no debugging and no dump, no opening but to read what it needs, no sockets but for
- * listening and for sock_diag, no sending but to whom a socket was connected before
+ * listening and for sock_diag, no sending but to peers connected before
  * (needs->hands_over aside, of which the address is not seen).
  *
  * Fills ret_errors with 0, or -errno for each layer that is not in place.

@@ -98,7 +98,7 @@ start_planted() {
     local seconds=$((SECONDS - start + 1))
     # Before it reads a request a process has a log: what is wrong with the token comes first.
     [ "$(sed -n 2p "$BATS_TEST_TMPDIR/server.err")" = \
-        "metrics-sidecar: read bearer token: No such file or directory: nobody is let in" ]
+        "metrics-sidecar: read bearer token: No such file or directory: every request gets 503" ]
     run ! grep -av -E "^metrics-sidecar: ($sentences|listen on :9999|read bearer token: .*)( \([0-9]+ m[a-z ]+\))*$" \
         "$BATS_TEST_TMPDIR/server.err"
     local said

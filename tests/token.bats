@@ -68,7 +68,7 @@ ask() {
         [ "$(with 'Bearer c2VjcmV0LTE=')" = 503 ] || fail "$1: $(with 'Bearer c2VjcmV0LTE=')"
         [ "$(with 'Bearer')" = 503 ]
         [ "$(scrape_status)" = 503 ]
-        grep -qF "read bearer token: $1: nobody is let in" "$BATS_TEST_TMPDIR/server.err" || fail "$(server_log)"
+        grep -qF "read bearer token: $1: every request gets 503" "$BATS_TEST_TMPDIR/server.err" || fail "$(server_log)"
         # The next reason is to be said anew, also where it is the same.
         stop_all
         ns_create
