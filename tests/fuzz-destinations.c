@@ -427,6 +427,17 @@ check_everything(void)
 	}
 }
 
+/* No byte is left of a destination or of a port, and the table is of use once reset. */
+static void
+check_wiped(struct destinations *d)
+{
+	static const struct destinations nothing;
+
+	destinations_wipe(d);
+	assert(memcmp(d->entries, nothing.entries, sizeof(d->entries)) == 0);
+	assert(memcmp(d->ports, nothing.ports, sizeof(d->ports)) == 0);
+}
+
 /* A mutation of an input that fills a table rarely fills it too: that takes long. */
 static bool
 may_be_large(const uint8_t *data, size_t size)
@@ -494,5 +505,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i + STEP_BYTES <= size; i += STEP_BYTES)
 		run_step(data + i, large);
 	check_everything();
+	for (int i = 0; i < TABLES; i++)
+		check_wiped(&usages[i].destinations);
 	return 0;
 }

@@ -144,23 +144,40 @@ check_sources(void)
 	}
 }
 
-/* None of the state is of a source with more, or as old a one with as many. */
+/* When the youngest of those came that are looked at for the heaviest. */
+static uint64_t
+since_of_last(enum hold_state state)
+{
+	const struct hold_connection *c = hold_oldest(&hold, state);
+
+	for (int i = 1; i < HOLD_LOOK_MAX && c->newer; i++)
+		c = c->newer;
+	return model.since[index_of(c)];
+}
+
+/*
+ * None of those that are looked at is of a source with more, or as old a one with as
+ * many. What a source has is right by now: check_sources() comes before.
+ */
 static void
 check_heaviest(enum hold_state state)
 {
 	const struct hold_connection *heaviest = hold_heaviest(&hold, state);
 	size_t found, held;
+	uint64_t last;
 
 	assert(!heaviest == (count_in(state) == 0));
 	if (!heaviest)
 		return;
+	last = since_of_last(state);
 	found = index_of(heaviest);
-	held = held_by(model.source[found]);
+	held = hold.held[model.source[found]];
+	assert(model.since[found] <= last);
 	for (size_t i = 0; i < model.size; i++) {
-		if (model.state[i] != state || i == found)
+		if (model.state[i] != state || i == found || model.since[i] > last)
 			continue;
-		assert(held_by(model.source[i]) <= held);
-		assert(held_by(model.source[i]) < held ||
+		assert(hold.held[model.source[i]] <= held);
+		assert(hold.held[model.source[i]] < held ||
 			model.since[found] < model.since[i]);
 	}
 }
@@ -203,6 +220,16 @@ check_lists(void)
 	for (int state = 0; state < HOLD_STATES; state++)
 		count += check_list((enum hold_state)state);
 	assert(count == model.size);
+}
+
+/* Of a table of any size, once. */
+static void
+check_everything(void)
+{
+	check_lists();
+	check_sources();
+	for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++)
+		check_heaviest((enum hold_state)state);
 }
 
 /* Of a large table only what a step has touched is looked at. */
@@ -324,7 +351,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	start_over(size > 0 ? choose_size(data[size - 1]) : 1);
 	for (size_t i = 0; i < steps; i++)
 		run_step(data + i * STEP_BYTES);
-	check_lists();
+	check_everything();
 	check_source(data, size);
 	check_wiped();
 	return 0;

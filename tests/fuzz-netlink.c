@@ -57,6 +57,14 @@ static struct walked {
 	int result;
 } walked;
 
+/* Of the sysctls that decide about TIME_WAIT; the first is that of a usage by itself. */
+static const struct usage_reuse reuses[] = {
+	{ 1, 1, REUSE_DELAY_MS },
+	{ 2, 1, REUSE_DELAY_MS },
+	{ 1, 0, REUSE_DELAY_MS },
+	{ 0, 1, REUSE_DELAY_MS },
+};
+
 static const uint64_t seeds[2][DESTINATIONS_SEED_WORDS] = { { 1, 2 },
 	{ UINT64_MAX, 0x5eed } };
 
@@ -108,7 +116,7 @@ reset(struct usage *usage, const uint64_t seed[static DESTINATIONS_SEED_WORDS])
 	usage_reset(usage, seed);
 	usage_pool_fill(&usage->pool, 1024, 65535);
 	usage_pool_reserve(&usage->pool, 9148, 9150);
-	usage->reuse = (struct usage_reuse){ 1, 1, REUSE_DELAY_MS };
+	usage->reuse = reuses[0];
 }
 
 static bool
@@ -264,6 +272,27 @@ has_port(const struct usage_bitmap *map, uint16_t port)
 	return map->words[port / 64] >> (port % 64) & 1;
 }
 
+static bool
+is_loopback(const struct in6_addr *address)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	assert(inet_ntop(AF_INET6, address, text, sizeof(text)));
+	return strcmp(text, "::1") == 0 || strncmp(text, "::ffff:127.", 11) == 0;
+}
+
+/* Whether connect() may take over the socket. */
+static bool
+is_reusable(const struct usage_reuse *reuse, const struct usage_row *row)
+{
+	const struct destination *to = &row->destination;
+	const bool modes[] = { false, true,
+		to->device == 1 || is_loopback(&to->local) || is_loopback(&to->remote) };
+
+	return row->state == USAGE_TIME_WAIT && row->age_ms > reuse->delay_ms &&
+	       reuse->timestamps == 1 && modes[reuse->mode];
+}
+
 /*
  * A listening socket, one that is bound, and one without a peer block their port, and no
  * other does. TIME_WAIT that is used again does not, whatever else it says.
@@ -281,7 +310,7 @@ check_blocked(const struct usage *usage)
 
 		if (row->protocol != USAGE_TCP ||
 			!usage_pool_contains(&usage->pool, port) ||
-			(row->state == USAGE_TIME_WAIT && row->age_ms > REUSE_DELAY_MS) ||
+			is_reusable(&usage->reuse, row) ||
 			(row->state != USAGE_LISTEN &&
 				row->state != USAGE_BOUND_INACTIVE && !row->is_bound &&
 				(row->destination.remote_port != 0 ||
@@ -292,6 +321,45 @@ check_blocked(const struct usage *usage)
 		blocked[port] = true;
 	}
 	assert(usage_sum(usage).blocked == count);
+}
+
+/* Ports that TCP holds, and all that hold them could be taken over. */
+static uint32_t
+count_reusable(const struct usage *usage)
+{
+	static bool held[USAGE_PORTS], held_beyond[USAGE_PORTS];
+	uint32_t count = 0;
+
+	memset(held, false, sizeof(held));
+	memset(held_beyond, false, sizeof(held_beyond));
+	for (size_t i = 0; i < walked.row_count; i++) {
+		const struct usage_row *row = &walked.rows[i];
+
+		if (row->protocol != USAGE_TCP)
+			continue;
+		held[row->local_port] = true;
+		held_beyond[row->local_port] |= !is_reusable(&usage->reuse, row);
+	}
+	for (unsigned port = 0; port < USAGE_PORTS; port++)
+		count += usage_pool_contains(&usage->pool, (uint16_t)port) &&
+		         held[port] && !held_beyond[port];
+	return count;
+}
+
+/* The rows that were walked, where other sysctls hold. */
+static void
+check_reuses(void)
+{
+	static struct usage usage;
+
+	for (size_t i = 0; i < sizeof(reuses) / sizeof(reuses[0]); i++) {
+		reset(&usage, seeds[0]);
+		usage.reuse = reuses[i];
+		for (size_t k = 0; k < walked.row_count; k++)
+			usage_add(&usage, &walked.rows[k]);
+		assert(usage_sum(&usage).time_wait_reusable == count_reusable(&usage));
+		check_blocked(&usage);
+	}
 }
 
 /* The usage is what the rows come to that were walked. */
@@ -370,6 +438,7 @@ check_buffer(enum sockdiag_rows rows, const uint8_t *buf, size_t len)
 	if (r >= 0) {
 		check_rows(&usage);
 		check_in_two(&usage, rows, sequence, buf, len);
+		check_reuses();
 	}
 	check_torn(rows, sequence, buf, len);
 }

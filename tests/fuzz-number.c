@@ -9,10 +9,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/random.h>
 
 enum {
 	DAY_MS = 24 * 3600 * 1000,
@@ -20,6 +23,9 @@ enum {
 	DIGITS_MAX = 19,
 	BACKOFF_FIRST_MS = 100,
 	GROWTHS = 24, /* from the first delay to more than a day */
+	RANDOM_MAX = 16,
+	RANDOM_BYTE = 0xa5,
+	UNTOUCHED_BYTE = 0x5a,
 };
 
 static const struct bounds {
@@ -231,6 +237,42 @@ check_addresses(struct slice s)
 			listen_port(&addresses[0]) == listen_port(&addresses[1]));
 }
 
+/* Whether the kernel has no random bytes for us, as where a sandbox refuses the call. */
+static bool random_is_refused;
+
+/* In the place of the C library's. */
+ssize_t
+getrandom(void *bytes, size_t size, unsigned flags)
+{
+	assert(flags == GRND_NONBLOCK);
+	if (random_is_refused) {
+		errno = EPERM;
+		return -1;
+	}
+	memset(bytes, RANDOM_BYTE, size);
+	return (ssize_t)size;
+}
+
+/* So many bytes are filled, and none beyond them, whoever they are from. */
+static void
+check_random(size_t size)
+{
+	char expected[RANDOM_MAX + 1], bytes[RANDOM_MAX + 1];
+
+	memset(bytes, UNTOUCHED_BYTE, sizeof(bytes));
+	memset(expected, UNTOUCHED_BYTE, sizeof(expected));
+	memset(expected, RANDOM_BYTE, size);
+	util_fill_random(bytes, size);
+	assert(memcmp(bytes, expected, sizeof(bytes)) == 0);
+
+	memset(bytes, UNTOUCHED_BYTE, sizeof(bytes));
+	memcpy(expected, (const void *)getauxval(AT_RANDOM), size);
+	random_is_refused = true;
+	util_fill_random(bytes, size);
+	random_is_refused = false;
+	assert(memcmp(bytes, expected, sizeof(bytes)) == 0);
+}
+
 /* Deadlines are made of it: it does not go back, and has one start in both units. */
 static void
 check_clock(void)
@@ -252,6 +294,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_number(s, &bounds[i]);
 	check_seconds(s);
 	check_clock();
+	check_random(size % (RANDOM_MAX + 1));
 	/* Addresses come from arguments and environment, where no NUL can be. */
 	s.len = strnlen(s.data, s.len);
 	check_addresses(s);

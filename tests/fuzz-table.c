@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -622,6 +623,21 @@ check_damaged(const char *buf, size_t len)
 	}
 }
 
+/* No port that was found is left, and no destination. */
+static void
+check_wiped(struct usage *usage)
+{
+	static const struct usage nothing;
+	const size_t first = offsetof(struct usage, held);
+	const struct destinations *d = &usage->destinations;
+
+	usage_wipe(usage);
+	assert(memcmp((const char *)usage + first, (const char *)&nothing + first,
+		       offsetof(struct usage, blocked_late) - first) == 0);
+	assert(memcmp(d->entries, nothing.destinations.entries, sizeof(d->entries)) == 0);
+	assert(memcmp(d->ports, nothing.destinations.ports, sizeof(d->ports)) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -644,5 +660,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_protocols(&scans[USAGE_TCP], &scans[USAGE_UDP]);
 	check_model(&scans[USAGE_TCP], buf, len);
 	check_damaged(buf, len);
+	for (int i = 0; i < USAGE_PROTOCOLS; i++)
+		check_wiped(&scans[i].usage);
 	return 0;
 }

@@ -158,14 +158,18 @@ check_parts(void)
 		totals->used);
 }
 
-/* By other arithmetic: tenths, fifths, hundredths. */
+/* By other arithmetic: tenths, fifths, hundredths. What connect() takes over is free. */
 static enum view_level
 expected_pool_level(const struct ports_report *report, enum usage_protocol protocol)
 {
-	const uint64_t used = report->totals.used_by[protocol];
+	const struct usage_totals *totals = &report->totals;
+	const uint64_t taken_over =
+		protocol == USAGE_TCP ? totals->time_wait_reusable : 0;
+	const uint64_t used = totals->used_by[protocol] - taken_over;
 	const uint64_t total = report->totals.total;
 	const bool is_odd = (report->range_first ^ report->range_last ^ 1) & 1;
-	const uint64_t missed = protocol == USAGE_TCP && is_odd && used * 2 > total;
+	const uint64_t missed = protocol == USAGE_TCP && is_odd &&
+	                        !report->is_lower_bound && used * 2 > total;
 
 	if (used >= total)
 		return VIEW_EXHAUSTED;
