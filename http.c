@@ -301,7 +301,10 @@ split_field(struct slice line, struct slice *ret_name, struct slice *ret_value)
 static bool
 is_host_char(char c)
 {
-	return is_token_char(c) ? !strchr("#^`|", c) : c != '\0' && strchr(":[](),;=", c);
+	static const char delimiters[] = ":[](),;=";
+
+	return is_token_char(c) ? !strchr("#^`|", c)
+	                        : memchr(delimiters, c, sizeof(delimiters) - 1) != NULL;
 }
 
 static bool

@@ -163,18 +163,17 @@ read_state(enum usage_protocol protocol, uint8_t state, enum usage_state *ret_st
 	return bound || (state >= USAGE_ESTABLISHED && state <= USAGE_CLOSING);
 }
 
-static bool
+static void
 read_address(uint8_t family, const uint32_t words[4], struct in6_addr *ret_address)
 {
 	if (family == AF_INET6) {
 		memcpy(ret_address, words, sizeof(*ret_address));
-		return true;
+		return;
 	}
 	ret_address->s6_addr32[0] = 0;
 	ret_address->s6_addr32[1] = 0;
 	ret_address->s6_addr32[2] = htonl(0xffff);
 	ret_address->s6_addr32[3] = words[0];
-	return family == AF_INET;
 }
 
 /*
@@ -211,9 +210,10 @@ read_row(enum sockdiag_rows rows, const char *buf, size_t len, struct usage_row 
 	ret_row->age_ms = read_age(&message);
 	to->remote_port = ntohs(message.id.idiag_dport);
 	to->device = message.id.idiag_if;
+	read_address(message.idiag_family, message.id.idiag_src, &to->local);
+	read_address(message.idiag_family, message.id.idiag_dst, &to->remote);
 	return read_state(protocol, message.idiag_state, &ret_row->state) &&
-	       read_address(message.idiag_family, message.id.idiag_src, &to->local) &&
-	       read_address(message.idiag_family, message.id.idiag_dst, &to->remote);
+	       (message.idiag_family == AF_INET || message.idiag_family == AF_INET6);
 }
 
 /*
