@@ -315,25 +315,45 @@ check_sentence(void (*write)(struct buf *b, const struct exposition_scrape *scra
 		assert(data[i] >= ' ' && data[i] <= '~');
 }
 
+static bool
+says(struct slice text, const char *words)
+{
+	return memmem(text.data, text.len, words, strlen(words)) != NULL;
+}
+
 /* "enough" needs figures that are not too low, and a lower bound is called so. */
 static void
 check_claims(void)
 {
 	const struct usage_totals *totals = &found.totals;
+	const uint32_t tcp = totals->used_by[USAGE_TCP];
 	char data[TEXT_MAX];
 	struct buf b = buf_over(data, sizeof(data));
+	struct slice text;
 
 	view_write_verdict(&b, &found.scrape);
-	if (memmem(data, b.len, "Enough", strlen("Enough"))) {
+	text = (struct slice){ data, b.len };
+	if (says(text, "enough local ports are free")) {
 		assert(!found.is_lower_bound);
 		assert((uint64_t)2 * (totals->destination_used_max +
 					     totals->destination_error_max) <=
 			totals->total);
-		assert(!memmem(data, b.len, "cannot be seen", strlen("cannot be seen")) ==
-			found.report.shows_bound_inactive);
+		assert(says(text, "Not every bound socket") ==
+			!found.report.shows_bound_inactive);
+		assert(says(text, "may take over those in TIME_WAIT") ==
+			((uint64_t)tcp * 5 > (uint64_t)totals->total * 4));
 	}
-	assert(!memmem(data, b.len, "more ports may be", strlen("more ports may be")) ==
-		!(found.is_lower_bound && totals->used < totals->total));
+	if (says(text, "leaves out one port"))
+		assert(totals->left_out == 1 &&
+			(found.report.range_last - found.report.range_first) % 2 == 0);
+	if (says(text, "hold all but one of these"))
+		assert(totals->blocked + 1 >= totals->destination_used_max &&
+			says(text, "leaves out one port"));
+	if (says(text, "hold these ports"))
+		assert(totals->blocked >= totals->destination_used_max &&
+			!says(text, "leaves out one port"));
+	assert(says(text, "more ports may be") ==
+		(found.is_lower_bound && totals->used < totals->total));
 }
 
 /* Words that only an exact text has, and words that only one of lower bounds has. */

@@ -27,6 +27,10 @@ replay() {
     replay netlink
 }
 
+@test "collections by netlink, of a kernel that is played" {
+    replay collect
+}
+
 @test "destinations" {
     replay destinations
 }
