@@ -34,7 +34,7 @@ enum {
 	TEXT_MAX = 512,
 	/* In front of an address; the longest has room behind it on most terminals. */
 	TABLE_LEAD_MAX = 8 + 9 + 2 + sizeof("from ") - 1,
-	TABLE_WIDTH_MAX = 8 + 9 + 2 + sizeof("[]:65535") - 1 + 39,
+	TABLE_WIDTH_MAX = 8 + 9 + 2 + sizeof("from %4294967295") - 1 + 39,
 	/* The table of states has room for no more. */
 	SOCKETS_MAX = 99999999,
 	CHARACTER_MAX = 4, /* bytes */
@@ -730,7 +730,8 @@ may_be_wide(const char *line, const char *end, unsigned width)
 	const char *space = memrchr(line, ' ', (size_t)(end - line));
 
 	return !space || (width < TABLE_WIDTH_MAX && space - line < TABLE_LEAD_MAX &&
-				 memchr(space, ':', (size_t)(end - space)));
+				 (memchr(space, ':', (size_t)(end - space)) ||
+					 memchr(space, '%', (size_t)(end - space))));
 }
 
 static bool
