@@ -59,23 +59,6 @@ hold_oldest(const struct hold *hold, enum hold_state state)
 	return hold->lists[state].oldest;
 }
 
-void
-hold_wipe(struct hold *hold)
-{
-	/* Free ones are wiped already: a write to them would only copy their pages. */
-	for (int state = HOLD_FREE + 1; state < HOLD_STATES; state++) {
-		struct hold_connection *c = hold->lists[state].oldest, *newer;
-
-		for (; c; c = newer) {
-			newer = c->newer;
-			explicit_bzero(&hold->held[c->source], sizeof(hold->held[0]));
-			explicit_bzero(c, sizeof(*c));
-		}
-	}
-	explicit_bzero(hold->lists, sizeof(hold->lists));
-	explicit_bzero(hold->key, sizeof(hold->key));
-}
-
 size_t
 hold_count(const struct hold *hold, enum hold_state state)
 {

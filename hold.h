@@ -85,12 +85,6 @@ hold_move(struct hold *hold, struct hold_connection *connection, enum hold_state
 /* The one that came into the state first, or NULL. Go on with ->newer. */
 struct hold_connection *hold_oldest(const struct hold *hold, enum hold_state state);
 
-/*
- * Wipe what is known of every connection, in a process that has a copy of the table; the
- * table is unusable then. A connection that moves to HOLD_FREE is wiped as it moves.
- */
-void hold_wipe(struct hold *hold);
-
 /* How many are in the state. */
 size_t hold_count(const struct hold *hold, enum hold_state state);
 

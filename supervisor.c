@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -317,22 +318,12 @@ receive(struct supervisor *s, const struct hold_connection *c, int flags)
 	return n;
 }
 
-/* Wipe what was received: processes for other clients inherit this memory. */
-static void
-forget(struct supervisor *s, ssize_t n)
-{
-	if (n > 0)
-		explicit_bzero(s->peek, (size_t)n);
-}
-
 /* Look whether the head is there; `ended` when no more bytes will come. */
 static void
 examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 {
 	ssize_t n = receive(s, c, MSG_PEEK);
 	bool ready = n > 0 && s->config->head_is_ready(s->peek, (size_t)n);
-
-	forget(s, n);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -673,7 +664,6 @@ discard_input(struct supervisor *s, struct hold_connection *c)
 	ssize_t n;
 
 	while ((n = receive(s, c, 0)) > 0) {
-		forget(s, n);
 		c->discarded += (uint32_t)n;
 		if (c->discarded > DISCARD_MAX) {
 			cut_off(s, c, no_word);
@@ -775,13 +765,14 @@ fill_child(const struct supervisor *s, const struct hold_connection *c,
 }
 
 /*
- * The request that a process may be started for now, or NULL. Processes take processor
- * time from us: while accepting lags, a source has one at a time.
+ * The request that a process may be started for now, or NULL: of the source that has the
+ * fewest processes. They take processor time from us: while accepting lags, each source
+ * has one at a time.
  */
 static struct hold_connection *
 next_request(const struct supervisor *s)
 {
-	size_t busy_max = accepting_lags(s) ? 1 : half_of(s->config->max_processes);
+	size_t busy_max = accepting_lags(s) ? 1 : s->config->max_processes;
 
 	if (hold_count(&s->hold, HOLD_BUSY) >= s->config->max_processes)
 		return NULL;
@@ -801,7 +792,6 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 		if (pid == 0) {
 			become_child(s, c);
 			fill_child(s, c, ret_child);
-			hold_wipe(&s->hold);
 			return true;
 		}
 		if (pid < 0) {
@@ -1166,7 +1156,6 @@ start(struct supervisor *s, const struct supervisor_config *config)
 	note_start(config->tally);
 	hold_fill(&s->hold, config->max_connections);
 	util_fill_random(s->hold.key, sizeof(s->hold.key));
-	signals_catch();
 	raise_descriptor_limit(
 		config->max_connections + config->socket_count + SPARE_DESCRIPTORS);
 	while ((s->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 &&
@@ -1260,21 +1249,45 @@ work(struct supervisor *s, struct supervisor_child *ret_child)
 	return s->renew_at_ms == 0 && start_processes(s, ret_child);
 }
 
+/* A mapping, which a process for a request can give back, or NULL when told to stop. */
+static struct supervisor *
+allocate(void)
+{
+	struct backoff backoff = { 0 };
+	void *p;
+
+	while ((p = mmap(NULL, sizeof(struct supervisor), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) == MAP_FAILED &&
+		!signals_told_to_stop()) {
+		log_message("allocate connection table: %s", strerror(errno));
+		backoff_grow(&backoff, ACCEPT_DELAY_MAX_MS);
+		signals_pause(backoff.delay_ms);
+	}
+	return p == MAP_FAILED ? NULL : p;
+}
+
 int
 supervisor_run(const struct supervisor_config *config, struct supervisor_child *ret_child)
 {
-	static struct supervisor s;
+	struct supervisor *s;
 
-	start(&s, config);
-	take_over(&s);
-	while (!signals_told_to_stop() && !is_idle(&s) && !should_end(&s)) {
-		if (is_time_to_renew(&s)) {
-			hand_over(&s);
+	signals_catch();
+	s = allocate();
+	if (!s)
+		return 0;
+	start(s, config);
+	take_over(s);
+	while (!signals_told_to_stop() && !is_idle(s) && !should_end(s)) {
+		if (is_time_to_renew(s)) {
+			hand_over(s);
 			return SUPERVISOR_RENEW;
 		}
-		if (work(&s, ret_child))
+		if (work(s, ret_child)) {
+			/* With it goes all that is known of other clients. */
+			munmap(s, sizeof(*s));
 			return 1;
+		}
 	}
-	stop(&s);
+	stop(s);
 	return 0;
 }

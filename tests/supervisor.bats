@@ -485,45 +485,55 @@ holds_requests() {
     [ $(($(outcome refused) + $(outcome evicted))) -eq 6 ]
 }
 
-# processes_of MAX COUNT HOST...: with --max-processes=MAX and five clients of each host, there are COUNT processes.
-processes_of() {
-    local max=$1 count=$2 host i end clients=() where=()
-    shift 2
+# refuses COUNT HOST...: one process is busy, twelve requests can wait; of ten clients, shared out between the hosts, COUNT
+# get 503, and the others their answer.
+refuses() {
+    local count=$1 host i clients=() where=()
+    shift
     make_stuck_procfs
-    start_server --path.procfs="$STUCK" --max-processes="$max" --web.listen-address=:9999 \
-        --web.listen-address=0.0.0.0:9998 --web.listen-address="unix:$BATS_TEST_TMPDIR/socket"
+    start_server --path.procfs="$STUCK" --max-processes=1 --max-connections=12 --timeout=30 \
+        --web.listen-address=:9999 --web.listen-address=0.0.0.0:9998 --web.listen-address="unix:$BATS_TEST_TMPDIR/socket"
     for host; do
         read -r -a where <<<"$host"
-        for i in 1 2 3 4 5; do
-            start "client$i" ns curl -gsS --max-time 20 -o /dev/null "${where[@]}"
+        for ((i = 0; i < 10 / $#; i++)); do
+            start "client${#clients[@]}" ns curl -gsS --max-time 20 -o /dev/null -w '%{http_code}\n' "${where[@]}"
             clients+=("$STARTED_PID")
         done
     done
-    wait_until 5 has_children "$count" || fail "$*: $(children | wc -l) processes"
-    # No other one is started while these are stuck.
-    end=$((SECONDS + 1))
-    while [ "$SECONDS" -le "$end" ]; do
-        has_children "$count" || fail "$*: $(children | wc -l) processes"
-    done
-    kill "$SERVER_PID" "${clients[@]}"
+    wait_until 5 have_statuses 503 "$count" || fail "$*: $(cat "$BATS_TEST_TMPDIR"/client*.out | grep -c 503) refused"
+    wait_until 5 holds_requests $((10 - count))
+    let_scan_go
+    wait_until 10 have_statuses 200 $((10 - count))
+    kill "$SERVER_PID"
     wait_until 5 is_gone "$SERVER_PID"
     rm -r "$STUCK"
 }
 
-@test "one address has half of the processes, however it is written; IPv6 by its first 64 bits; UNIX sockets have all" {
+# have_statuses STATUS COUNT: of all clients.
+have_statuses() {
+    [ "$(cat "$BATS_TEST_TMPDIR"/client*.out | grep -c "$1")" -eq "$2" ]
+}
+
+@test "one address has half of the queue, however it is written; IPv6 by its first 64 bits; UNIX sockets have all" {
     local v4=http://127.0.0.1
     other_address 192.0.2.7/32
     other_address 2001:db8:0:1::1/128
     other_address 2001:db8:0:1::2/128
     other_address 2001:db8:0:2::1/128
-    processes_of 6 3 "$v4:9999"
-    processes_of 3 2 "$v4:9999"
-    processes_of 1 1 "$v4:9999"
-    processes_of 8 4 "$v4:9999" "$v4:9998"
-    processes_of 8 8 "$v4:9999" http://192.0.2.7:9999
-    processes_of 8 4 'http://[2001:db8:0:1::1]:9999' 'http://[2001:db8:0:1::2]:9999'
-    processes_of 8 8 'http://[2001:db8:0:1::1]:9999' 'http://[2001:db8:0:2::1]:9999'
-    processes_of 4 4 "http://x --unix-socket $BATS_TEST_TMPDIR/socket"
+    refuses 3 "$v4:9999"
+    refuses 3 "$v4:9999" "$v4:9998"
+    refuses 0 "$v4:9999" http://192.0.2.7:9999
+    refuses 3 'http://[2001:db8:0:1::1]:9999' 'http://[2001:db8:0:1::2]:9999'
+    refuses 0 'http://[2001:db8:0:1::1]:9999' 'http://[2001:db8:0:2::1]:9999'
+    refuses 0 "http://x --unix-socket $BATS_TEST_TMPDIR/socket"
+}
+
+@test "one address has all processes while no other one waits" {
+    start_stuck_scan --max-processes=4 --timeout=30
+    start_many many 127.0.0.1 9
+    wait_until 5 has_children 4
+    let_scan_go
+    wait_until 10 has_statuses many 200 9
 }
 
 @test "a table full of requests that are being answered: 503, and nobody is given up" {
