@@ -14,6 +14,7 @@
 
 enum {
 	DESCRIPTORS_LIST_MAX = 128, /* more than there can be listening sockets */
+	DESCRIPTORS_KEEP_MAX = 2,   /* the log's, and that of the lock of the figures */
 };
 
 struct descriptors {

@@ -803,10 +803,12 @@ prepare_renewal(struct renewal *renewal)
 	int r = renewal_open(renewal);
 	void *log = renewal_map_log(renewal);
 
-	if (r < 0)
+	if (r < 0) {
 		log_message("prepare other addresses for each supervisor: %s: all have "
 			    "the same",
 			strerror(-r));
+		renewal->error = "could not be prepared";
+	}
 	if (log)
 		log_share_memory(log);
 	/* What it executes is this program, which needs no more than it has. */
@@ -887,12 +889,10 @@ static int
 renew(void *context)
 {
 	struct service *service = context;
-	const int keep[] = { log_descriptor(), service->lock_fd };
-	int r;
+	const int keep[DESCRIPTORS_KEEP_MAX] = { log_descriptor(), service->lock_fd };
+	int r = renewal_exec(&service->renewal, &service->found, service->argv, keep);
 
-	service->renewal.available = false;
-	r = renewal_exec(&service->renewal, &service->found, service->argv, keep,
-		sizeof(keep) / sizeof(keep[0]));
+	service->renewal.error = "the program could not be executed";
 	manager_connect(); /* it has closed that socket */
 	return r;
 }
@@ -905,7 +905,7 @@ go_on_in_child(struct service *service, const struct supervisor_config *config)
 	const struct keeper_config keeper = {
 		.progress = &config->tally->outcomes[SUPERVISOR_SERVED],
 		.may_end = config->idle_exit_ms > 0 || config->should_end,
-		.renew = service->renewal.available ? renew : NULL,
+		.renew = service->renewal.error ? NULL : renew,
 		.context = service,
 	};
 
@@ -944,7 +944,7 @@ supervise(const struct options *options, struct service *service, struct job *re
 		log_message("use --idle-exit: only with passed sockets: ignored");
 	if (!go_on_in_child(service, &config))
 		return 0;
-	config.may_renew = service->renewal.available;
+	config.renewal_error = service->renewal.error;
 	confine_supervisor(options, service);
 	r = supervisor_run(&config, &ret_job->child);
 	if (r == SUPERVISOR_RENEW)
@@ -992,7 +992,7 @@ find_job(const struct options *options, struct service *service, struct job *ret
 	int r;
 
 	ret_job->accepted_ms = util_now_ms();
-	if (service->renewal.available) {
+	if (!service->renewal.error) {
 		take_inherited_addresses(options, found);
 		return start_supervising(options, service, ret_job);
 	}

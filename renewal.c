@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "renewal.h"
 
-#include "descriptors.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,7 +19,6 @@ enum {
 	RECEIVER,
 	SOCKETS,
 	INHERITED_MAX = SOCKETS + LISTEN_MAX,
-	KEEP_MAX = 2,
 	/* The name, the role, and a number of ten digits with its comma for each. */
 	TEXT_MAX = sizeof(NAME) + 1 + 11 * sizeof(char[INHERITED_MAX]),
 	PAGES = 2, /* of the memory: the log's, the tally's */
@@ -30,13 +27,17 @@ enum {
 struct renewal
 renewal_none(void)
 {
-	return (struct renewal){ .memory_fd = -1, .handover = { -1, -1 } };
+	return (struct renewal){
+		.error = "not the child of our PID 1",
+		.memory_fd = -1,
+		.handover = { -1, -1 },
+	};
 }
 
 int
 renewal_open(struct renewal *ret_renewal)
 {
-	struct renewal renewal = { .available = true };
+	struct renewal renewal = { .error = NULL };
 	int r;
 
 	renewal.memory_fd = memfd_create("metrics-sidecar", MFD_CLOEXEC);
@@ -94,16 +95,15 @@ fill_inherited(const struct renewal *renewal, const struct listen_found *found,
 
 int
 renewal_exec(const struct renewal *renewal, const struct listen_found *found,
-	char *argv[], const int keep[], size_t keep_count)
+	char *argv[], const int keep[static DESCRIPTORS_KEEP_MAX])
 {
 	static char text[TEXT_MAX];
 	struct buf b = buf_over(text, sizeof(text));
-	int fds[INHERITED_MAX + KEEP_MAX];
+	int fds[INHERITED_MAX + DESCRIPTORS_KEEP_MAX];
 	size_t count = fill_inherited(renewal, found, fds);
 
-	for (size_t i = 0; i < keep_count && i < KEEP_MAX; i++)
-		fds[count + i] = keep[i];
-	descriptors_close_others(fds, count + keep_count);
+	memcpy(&fds[count], keep, DESCRIPTORS_KEEP_MAX * sizeof(keep[0]));
+	descriptors_close_others(fds, count + DESCRIPTORS_KEEP_MAX);
 	buf_printf(&b, NAME "%d", (int)found->role);
 	for (size_t i = 0; i < count; i++) {
 		/* 0 is none: a socket that could not be made yet. */
@@ -164,7 +164,6 @@ renewal_find(
 			.passed = ret_found->role == LISTEN_ROLE_PASSED,
 		};
 	*ret_renewal = (struct renewal){
-		.available = true,
 		.memory_fd = fds[MEMORY] - 1,
 		.handover = { fds[SENDER] - 1, fds[RECEIVER] - 1 },
 	};

@@ -12,6 +12,7 @@
 #ifndef RENEWAL_H
 #define RENEWAL_H
 
+#include "descriptors.h"
 #include "handover.h"
 #include "listen.h"
 
@@ -20,7 +21,9 @@
 
 /* What a supervisor has of PID 1. */
 struct renewal {
-	bool available; /* an end of the supervisor is the start of another one */
+	/* NULL: an end of the supervisor is the start of another one; or why it is not.
+	 */
+	const char *error;
 	int memory_fd;
 	struct handover handover;
 };
@@ -45,7 +48,7 @@ void *renewal_map_tally(const struct renewal *renewal);
  * Returns -errno when it could not.
  */
 int renewal_exec(const struct renewal *renewal, const struct listen_found *found,
-	char *argv[], const int keep[], size_t keep_count);
+	char *argv[], const int keep[static DESCRIPTORS_KEEP_MAX]);
 
 /*
  * Whether this process, with `name` for argv[0], was started in that way: fills both, and

@@ -601,18 +601,6 @@ close_our_side(struct supervisor *s, struct hold_connection *c, int64_t now)
 	hold_move(&s->hold, c, HOLD_CLOSING);
 }
 
-/*
- * Bytes that the client has not acknowledged, our end among them; a reset would throw
- * them away. TIOCOUTQ is what tcp(7) calls SIOCOUTQ, without a header of the kernel.
- */
-static bool
-has_unsent(const struct hold_connection *c)
-{
-	int bytes = 0;
-
-	return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0;
-}
-
 static uint32_t
 most_unread(const struct supervisor *s)
 {
@@ -621,17 +609,19 @@ most_unread(const struct supervisor *s)
 
 /*
  * Bytes that the kernel holds for what the client has not acknowledged, our end among
- * it; before Linux 4.12 the most that it can be.
+ * it, which a reset would throw away; before Linux 4.12 the most that it can be. TIOCOUTQ
+ * is what tcp(7) calls SIOCOUTQ, without a header of the kernel.
  */
 static uint32_t
 measure_unread(const struct supervisor *s, const struct hold_connection *c)
 {
 	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
 	socklen_t len = sizeof(memory);
+	int bytes = 0;
 
 	if (getsockopt(c->fd, SOL_SOCKET, SO_MEMINFO, memory, &len) == 0)
 		return memory[SK_MEMINFO_WMEM_QUEUED];
-	return has_unsent(c) ? most_unread(s) : 0;
+	return ioctl(c->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? most_unread(s) : 0;
 }
 
 static void
@@ -718,11 +708,11 @@ is_one_of(int fd, const int fds[], size_t count)
 static void
 close_others(const struct supervisor *s, int own)
 {
-	int keep[SUPERVISOR_KEEP_MAX + 1];
+	int keep[DESCRIPTORS_KEEP_MAX + 1];
 	const size_t count = sizeof(keep) / sizeof(keep[0]);
 
 	memcpy(keep, s->config->keep, sizeof(s->config->keep));
-	keep[SUPERVISOR_KEEP_MAX] = own;
+	keep[DESCRIPTORS_KEEP_MAX] = own;
 	if (descriptors_close_range(keep, count) == 0)
 		return;
 	/* Before Linux 5.9, or refused: what is known to be open, and nothing else is. */
@@ -832,17 +822,18 @@ static void
 note_crash(struct supervisor *s, enum supervisor_outcome outcome)
 {
 	struct crashes *crashes = &s->config->tally->crashes;
-	const bool may_renew = s->config->may_renew;
+	const char *error = s->config->renewal_error;
 
 	/* One that had to be killed is no crash, but may have been a guess as well. */
 	if (outcome == SUPERVISOR_CRASHED)
-		crashes_note(crashes,
-			may_renew ? CRASH_DELAY_RENEWED_MAX_MS : CRASH_DELAY_MAX_MS);
+		crashes_note(
+			crashes, error ? CRASH_DELAY_MAX_MS : CRASH_DELAY_RENEWED_MAX_MS);
 	if (++s->crashed < CRASHES_OF_ONE_LAYOUT && !crashes_are_many(crashes))
 		return;
-	if (!may_renew) {
-		log_message_once("start supervisor with new addresses: not the child of "
-				 "our PID 1: crashes are slowed down only");
+	if (error) {
+		log_message_once("start supervisor with new addresses: %s: crashes are "
+				 "slowed down only",
+			error);
 	} else if (s->renew_at_ms == 0) {
 		log_message("start supervisor with new addresses: processes crashed");
 		s->renew_at_ms = util_now_ms() + RENEW_GRACE_MS;
@@ -917,11 +908,11 @@ reap(struct supervisor *s)
 static void
 give_up(struct supervisor *s, struct hold_connection *c, int64_t now)
 {
-	if (!has_unsent(c) || now >= c->accepted_ms + s->config->timeout_ms) {
+	note_unread(s, c, measure_unread(s, c));
+	if (c->unread == 0 || now >= c->accepted_ms + s->config->timeout_ms) {
 		cut_off(s, c, no_word);
 		return;
 	}
-	note_unread(s, c, measure_unread(s, c));
 	c->deadline_ms = now + CLOSING_MS;
 	hold_move(&s->hold, c, HOLD_CLOSING);
 }

@@ -35,8 +35,7 @@ enum {
 	 */
 	SUPERVISOR_UNREAD_MAX = 12 * 1024 * 1024,
 	SUPERVISOR_ASK_MS = 2000, /* between two questions whether to end */
-	SUPERVISOR_KEEP_MAX = 2,
-	SUPERVISOR_RENEW = 2, /* what supervisor_run() returns to be started anew */
+	SUPERVISOR_RENEW = 2,     /* what supervisor_run() returns to be started anew */
 };
 
 /* How a connection ended. */
@@ -69,14 +68,14 @@ struct supervisor_config {
 	size_t socket_count;
 	struct supervisor_tally *tally;
 	/* Descriptors that children keep, besides 0 to 2 and their connection; or -1. */
-	int keep[SUPERVISOR_KEEP_MAX];
+	int keep[DESCRIPTORS_KEEP_MAX];
 	/* Those that were open before, which children are not to have. */
 	struct descriptors inherited;
 	/*
-	 * Whether an end with SUPERVISOR_RENEW is the start of a successor with other
-	 * addresses, and how connections get there.
+	 * NULL where an end with SUPERVISOR_RENEW is the start of a successor with other
+	 * addresses, or why it is not; and how connections get there.
 	 */
-	bool may_renew;
+	const char *renewal_error;
 	struct handover handover;
 	size_t max_connections; /* 1 to SUPERVISOR_CONNECTIONS_MAX */
 	size_t max_processes;   /* 1 to SUPERVISOR_PROCESSES_MAX */
@@ -112,7 +111,7 @@ struct supervisor_child {
  * Returns 1 in a child, which owns ret_child->connection and has no other descriptor of
  * the supervisor but those of config->keep; 0 when it has come to its end: children are
  * killed then; SUPERVISOR_RENEW when processes have crashed that shared this one's
- * addresses, and config->may_renew: the process is to end, and a successor has the
+ * addresses, without a renewal_error: the process is to end, and a successor has the
  * connections whose requests were not being answered.
  */
 int supervisor_run(

@@ -805,6 +805,15 @@ crash_one() {
     expect_end_within "$PID1" "$UNSHARE_PID"
 }
 
+# crash_processes COUNT: requests that their processes die of, where CRASH is loaded.
+CRASH=$ROOT/build/tests/crash.so
+crash_processes() {
+    local i
+    for i in $(seq "$1"); do
+        run ! ns curl -s -m 10 http://127.0.0.1:9999/crash
+    done
+}
+
 @test "PID 1: no more than three processes that crash have the same addresses" {
     LAYOUTS=$BATS_TEST_TMPDIR/layouts
     make_stuck_procfs
@@ -867,22 +876,57 @@ outcome_when_unstuck() {
 }
 
 @test "PID 1: a program that cannot be executed any more: said, and scrapes go on" {
-    SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=execve -e signal=none -P /proc/self/exe -e inject=execve:error=ENOENT "$PROGRAM"
+    SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=execve -e signal=none -P /proc/self/exe -e inject=execve:error=ENOENT \
+        -E LD_PRELOAD="$CRASH" "$PROGRAM"
     serves
     find_supervisor
     kill -SEGV "$SERVER_PID"
     wait_until 5 grep -q 'start supervisor with new addresses: exec /proc/self/exe: No such file or directory: same addresses' \
         "$BATS_TEST_TMPDIR/server.err"
     wait_until 5 serves
-    # And so it is where nothing can be prepared for it.
-    stop_all
-    ns_create
-    SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=socketpair -e signal=none -e inject=socketpair:error=EMFILE "$PROGRAM"
-    grep -q 'prepare other addresses for each supervisor: Too many open files: all have the same' "$BATS_TEST_TMPDIR/server.err"
+    # The supervisor that has the old addresses says why it does not end after crashes.
     find_supervisor
-    kill -SEGV "$SERVER_PID"
-    wait_until 5 is_gone "$SERVER_PID"
-    wait_until 5 serves
+    crash_processes 3
+    wait_until 5 grep -q 'start supervisor with new addresses: the program could not be executed: crashes are slowed down only' \
+        "$BATS_TEST_TMPDIR/server.err"
+    is_gone "$SERVER_PID" && fail "it has ended"
+    wait_until 8 serves
+}
+
+@test "PID 1: other addresses that cannot be prepared: said, and scrapes go on" {
+    local call
+    for call in memfd_create ftruncate socketpair; do
+        stop_all
+        ns_create
+        SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace="$call" -e signal=none -e inject="$call:error=EMFILE" \
+            -E LD_PRELOAD="$CRASH" "$PROGRAM"
+        grep -q 'prepare other addresses for each supervisor: Too many open files: all have the same' "$BATS_TEST_TMPDIR/server.err"
+        find_supervisor
+        crash_processes 3
+        wait_until 5 grep -q 'start supervisor with new addresses: could not be prepared: crashes are slowed down only' \
+            "$BATS_TEST_TMPDIR/server.err"
+        kill -SEGV "$SERVER_PID"
+        wait_until 5 is_gone "$SERVER_PID"
+        wait_until 5 serves
+    done
+}
+
+@test "PID 1: a supervisor that could not be executed anew still tells the service manager" {
+    start manager ns "$PEER" receive "@$BATS_TEST_TMPDIR"
+    wait_until 5 grep -qF "@$BATS_TEST_TMPDIR" "/proc/$NS_PID/net/unix"
+    NOTIFY_SOCKET="@$BATS_TEST_TMPDIR" SERVER=strace as_pid1 -D -f -qq -o /dev/null -e trace=execve -e signal=none \
+        -P /proc/self/exe -e inject=execve:error=ENOENT "$PROGRAM"
+    ready() {
+        [ "$(grep -cx READY=1 "$BATS_TEST_TMPDIR/manager.out")" -eq "$1" ]
+    }
+    wait_until 5 ready 1
+    find_supervisor
+    kill -KILL "$SERVER_PID"
+    wait_until 5 grep -q 'exec /proc/self/exe: No such file or directory: same addresses' "$BATS_TEST_TMPDIR/server.err"
+    wait_until 5 ready 2
+    find_supervisor
+    kill -TERM "$SERVER_PID"
+    wait_until 5 grep -qx STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
 }
 
 @test "three crashes without PID 1: said that addresses stay the same" {
