@@ -853,14 +853,10 @@ bound_unread(struct supervisor *s)
 		if (c->unread == most_unread(s))
 			note_unread(s, c, measure_unread(s, c));
 	}
-	while (s->unread > SUPERVISOR_UNREAD_MAX) {
-		c = hold_oldest(&s->hold, HOLD_CLOSING);
-		if (!c)
-			c = hold_oldest(&s->hold, HOLD_ANSWERED);
-		if (!c)
-			return;
+	while (s->unread > SUPERVISOR_UNREAD_MAX &&
+		((c = hold_oldest(&s->hold, HOLD_CLOSING)) ||
+			(c = hold_oldest(&s->hold, HOLD_ANSWERED))))
 		give_up_answered(s, c);
-	}
 }
 
 static void

@@ -118,10 +118,11 @@ request_has_come() {
     kill -CONT "$SERVER_PID"
     wait_until 5 client_has one 200
     # Nobody says that the client has closed.
-    no_connection() {
-        [ -z "$(ns ss -Htn state connected '( sport = :9999 )')" ]
-    }
     wait_until 5 no_connection
+}
+
+no_connection() {
+    [ -z "$(ns ss -Htn state connected '( sport = :9999 )')" ]
 }
 
 @test "events cannot be had at all: everything is looked at now and then" {
@@ -487,6 +488,23 @@ holds_requests() {
     [ $(($(outcome refused) + $(outcome evicted))) -eq 6 ]
 }
 
+@test "a full queue beside room for connections: a third address has its place, one of the others gives one up" {
+    other_address 192.0.2.7/32
+    other_address 192.0.2.8/32
+    start_stuck_scan --max-processes=1 --max-connections=1024 --timeout=30
+    start_many first 192.0.2.7 256
+    start_many second 192.0.2.8 256
+    wait_until 10 holds_requests 514
+    start_client three
+    other_gave_up() {
+        [ "$(cat "$BATS_TEST_TMPDIR"/{first,second}.out)" = 503 ]
+    }
+    wait_until 5 other_gave_up
+    let_scan_go
+    wait_until 10 client_has three 200
+    [ "$(outcome refused)" = 1 ]
+}
+
 # refuses COUNT HOST...: one process is busy, twelve requests can wait; of ten clients, shared out between the hosts, COUNT
 # get 503, and the others their answer.
 refuses() {
@@ -608,8 +626,8 @@ probe() {
     done
 }
 
-@test "a client that reads late gets the whole answer" {
-    start_server --pod-name="$(printf '%0253d' 0)"
+# read_late: a client that takes 4 s to begin with its answer, of which not all fits into its buffer.
+read_late() {
     printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' |
         ns "$PEER" talk 127.0.0.1 9999 whole read-after-ms=4000 >"$BATS_TEST_TMPDIR/answer"
     local head length
@@ -617,6 +635,32 @@ probe() {
     length=$(tr -d '\r' <"$BATS_TEST_TMPDIR/answer" | sed -nE 's/^Content-Length: ([0-9]+)$/\1/p')
     [ "$length" -gt 8000 ]
     [ "$(wc -c <"$BATS_TEST_TMPDIR/answer")" -eq $((head + length)) ]
+}
+
+@test "a client that reads late gets the whole answer" {
+    start_server --pod-name="$(printf '%0253d' 0)"
+    read_late
+}
+
+@test "where the kernel cannot say what it holds for an answer, a client that reads late gets all of it" {
+    SERVER=strace start_server -D -qq -o /dev/null -e trace=getsockopt -e signal=none -e inject=getsockopt:error=ENOPROTOOPT \
+        "$PROGRAM" --pod-name="$(printf '%0253d' 0)"
+    read_late
+}
+
+# Without the event of its end a client would be let go half a second after its answer, by an end of our side.
+@test "a client that has its answer, and whose input cannot be read, is let go at once" {
+    SERVER=strace start_server -D -qq -o "$BATS_TEST_TMPDIR/trace" -e trace=recvfrom,shutdown -e signal=none \
+        -e inject=recvfrom:error=ECONNRESET:when=2+ "$PROGRAM"
+    # Stopped, it looks once only, at a head that is complete.
+    kill -STOP "$SERVER_PID"
+    start_client one
+    wait_until 5 request_has_come
+    kill -CONT "$SERVER_PID"
+    wait_until 5 client_has one 200
+    wait_until 5 no_connection
+    grep -q '^recvfrom(.*ECONNRESET.*INJECTED' "$BATS_TEST_TMPDIR/trace"
+    run ! grep '^shutdown' "$BATS_TEST_TMPDIR/trace"
 }
 
 @test "one shot: the deadline holds, also where SIGALRM was blocked by the parent" {
@@ -1281,15 +1325,44 @@ send_buffer() {
     ns ss -Htanm state "$1" '( sport = :9999 )' | grep -oE ',tb[0-9]+' | tr -dc '0-9\n' | sort -u
 }
 
-@test "the send buffer takes four times the longest answer: a pod name that is escaped, 100 destinations of IPv6" {
-    local name rows=() i path size buffer
+# start_long_answers: the server, with a pod name that is escaped and 100 destinations of IPv6.
+start_long_answers() {
+    local name rows=() i
     name=$(printf '%0200d"<&\\%049d' 0 0)
     for i in $(seq 100); do
         rows+=("$(printf 'B80D0120EFCDAB8901234567EFCDAB89:%04X B80D0120EFCDAB8901234567EFCDAB%02X:01BB 01' $((33000 + i)) "$i")")
     done
     make_procfs "$BATS_TEST_TMPDIR/procfs"
     proc_table "$BATS_TEST_TMPDIR/procfs/self/net/tcp6" "${rows[@]}"
-    start_server --path.procfs="$BATS_TEST_TMPDIR/procfs" --pod-name="$name" --top-destinations=100
+    start_server --path.procfs="$BATS_TEST_TMPDIR/procfs" --pod-name="$name" --top-destinations=100 "$@"
+}
+
+# Bytes that the kernel holds for answers that nobody has read.
+unread_bytes() {
+    ns ss -Htnm state connected '( sport = :9999 )' | grep -oE ',w[0-9]+' | awk '{ n += substr($0, 3) } END { print n + 0 }'
+}
+
+@test "answers that nobody reads: the kernel holds 12 MiB of them at most, and the oldest are given up" {
+    # bbr has a large send buffer from the start.
+    ns_sysctl tcp_congestion_control reno
+    start_long_answers
+    start unread ns "$ROOT/build/tests/load" unread 127.0.0.1 9999 /metrics 300 300 6 1460 hold
+    local end=$((SECONDS + 5)) now most=0
+    until [ "$SECONDS" -ge "$end" ]; do
+        now=$(unread_bytes)
+        most=$((now > most ? now : most))
+    done
+    serves
+    wait_until 5 is_gone "$STARTED_PID"
+    echo "# $most bytes at most, $(cat "$BATS_TEST_TMPDIR/unread.out")" >&3
+    # One is noted when its process has ended, and some are being written.
+    [ "$most" -ge $((10 * 1048576)) ]
+    [ "$most" -le $((14 * 1048576)) ]
+}
+
+@test "the send buffer takes four times the longest answer: a pod name that is escaped, 100 destinations of IPv6" {
+    local path size buffer
+    start_long_answers
     buffer=$(send_buffer listening)
     for path in / /metrics; do
         size=$(ns curl -s -o /dev/null -w '%{size_download} %{size_header}' "http://127.0.0.1:9999$path" | awk '{ print $1 + $2 }')
