@@ -230,7 +230,8 @@ WRAPPED := -Wl,--wrap=syscall,--wrap=prctl,--wrap=_exit
 
 coverage:
 	@./deps.sh build test coverage
-	@$(MAKE) --no-print-directory all build/tests/peer build/tests/load coverage-programs
+	@$(MAKE) --no-print-directory all build/tests/peer build/tests/load build/tests/crash.so build/tests/takeover.so \
+		coverage-programs
 	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
 	@tests/coverage
 

@@ -420,8 +420,7 @@ confine_calls(struct code *code)
 		return 0;
 	error = errno;
 	/* Older than seccomp(2), and allowed by runtimes that do not know that one. */
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0 ? -error
-	                                                                      : 0;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -error : 0;
 }
 
 static int

@@ -965,23 +965,26 @@ exits_with_passed() {
 }
 
 @test "a service manager is told READY, STATUS and STOPPING, and the watchdog is answered" {
-    local notify=$BATS_TEST_TMPDIR/notify
-    start manager "$PEER" receive "$notify"
-    wait_until 5 test -S "$notify"
-    NOTIFY_SOCKET=$notify WATCHDOG_USEC=200000 start_server
-    wait_until 5 grep -qx READY=1 "$BATS_TEST_TMPDIR/manager.out"
-    grep -q '^STATUS=.' "$BATS_TEST_TMPDIR/manager.out"
-    run ! grep -x STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
-    serves
+    local notify
     three_beats() {
         [ "$(grep -cx WATCHDOG=1 "$BATS_TEST_TMPDIR/manager.out")" -ge 3 ]
     }
-    wait_until 5 three_beats
-    kill -TERM "$SERVER_PID"
-    wait_until 5 grep -qx STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
-    assert_equal "$(grep -cx READY=1 "$BATS_TEST_TMPDIR/manager.out")" 1
-    run wait "$SERVER_PID"
-    assert_success
+    # At a path, and at an abstract name.
+    for notify in "$BATS_TEST_TMPDIR/notify" "@$BATS_TEST_TMPDIR"; do
+        start manager ns "$PEER" receive "$notify"
+        wait_until 5 grep -qF " $notify" "/proc/$NS_PID/net/unix"
+        NOTIFY_SOCKET=$notify WATCHDOG_USEC=200000 start_server
+        wait_until 5 grep -qx READY=1 "$BATS_TEST_TMPDIR/manager.out"
+        grep -q '^STATUS=.' "$BATS_TEST_TMPDIR/manager.out"
+        run ! grep -x STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
+        serves
+        wait_until 5 three_beats
+        kill -TERM "$SERVER_PID"
+        wait_until 5 grep -qx STOPPING=1 "$BATS_TEST_TMPDIR/manager.out"
+        assert_equal "$(grep -cx READY=1 "$BATS_TEST_TMPDIR/manager.out")" 1
+        run wait "$SERVER_PID"
+        assert_success
+    done
 }
 
 @test "the watchdog is left alone when it was not asked for, or of another process" {

@@ -114,6 +114,20 @@ assert_no_figures() {
     assert_output "metrics-sidecar: measure network namespace $BATS_TEST_TMPDIR/loop: Too many levels of symbolic links"
 }
 
+@test "a process that cannot look at its own namespace is a 500, and the server stays" {
+    SERVER=strace start_server -D -f -qq -o "$BATS_TEST_TMPDIR/trace" -e trace=stat,newfstatat,statx -e signal=none \
+        -P /proc/self/ns/net -e inject=stat,newfstatat,statx:error=EACCES "$PROGRAM" --netns-file="$NAME"
+    run scrape -w '\n%{http_code}\n'
+    assert_line 500
+    assert_line "measure network namespace $NAME: /proc/self/ns/net cannot be read"
+    has_asked() {
+        [ "$(grep -c "^$SERVER_PID .*INJECTED" "$BATS_TEST_TMPDIR/trace")" -ge 2 ]
+    }
+    wait_until 5 has_asked
+    run scrape -o /dev/null -w '%{http_code}'
+    assert_output 500
+}
+
 @test "that the client is in another namespace is what is meant: netns is other, and no line says so" {
     require_root "it enters two network namespaces"
     make_other

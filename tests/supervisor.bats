@@ -165,6 +165,15 @@ no_connection() {
     grep -q 'read sys/net/ipv4/ip_local_port_range: No such file' "$BATS_TEST_TMPDIR/server.err"
 }
 
+@test "a procfs that is not there, nor the directory that it is to be in: 500, and 200 when both are there" {
+    local procfs=$BATS_TEST_TMPDIR/none/procfs
+    start_server --path.procfs="$procfs"
+    [ "$(scrape_status)" = 500 ]
+    mkdir "${procfs%/*}"
+    cp -r "$FIXTURES/idle" "$procfs"
+    wait_until 5 serves
+}
+
 @test "a log that nobody can be told: closed, full, a pipe that nobody reads" {
     mkfifo "$BATS_TEST_TMPDIR/pipe"
     # Opened for both, so that opening waits for nobody; filled to the brim.
@@ -944,6 +953,21 @@ logs_of() {
     grep -q 'read request: Connection reset by peer' "$BATS_TEST_TMPDIR/server.err"
 }
 
+@test "PID 1: a child of another one whose name is nearly that of a supervisor listens by itself" {
+    local inherited
+    for inherited in x 1,2,3 "1,1,1,1,1$(printf ',1%.0s' {1..80})"; do
+        stop_all
+        ns_create
+        # shellcheck disable=SC2016 # of the inner shell
+        start server ns unshare -p --fork --kill-child bash -c '(exec -a "$1" "$2") & wait' bash \
+            "metrics-sidecar: inherited $inherited" "$PROGRAM"
+        wait_until 5 grep -q 'listen on :9999' "$BATS_TEST_TMPDIR/server.err"
+        find_pid1
+        serves
+        [ "$(server_log)" = 'metrics-sidecar: listen on :9999' ]
+    done
+}
+
 # crash_processes COUNT: requests that their processes die of, where CRASH is loaded.
 CRASH=$ROOT/build/tests/crash.so
 crash_processes() {
@@ -951,6 +975,25 @@ crash_processes() {
     for i in $(seq "$1"); do
         run ! ns curl -s -m 10 http://127.0.0.1:9999/crash
     done
+}
+
+@test "while crashes are many, a process that hangs puts the next one off by as much as a crash" {
+    make_stuck_procfs
+    unstick_procfs
+    SERVER=env start_server LD_PRELOAD="$CRASH" "$PROGRAM" --path.procfs="$STUCK"
+    # By 0.1 s from the third one on, then by 0.2, 0.4, and 0.8 s.
+    crash_processes 6
+    rm "$STUCK/self/net/tcp"
+    mkfifo "$STUCK/self/net/tcp"
+    start_client one
+    start_client two
+    wait_until 5 has_children 1
+    local start=${EPOCHREALTIME/./}
+    wait_until 5 has_children 2
+    [ $((${EPOCHREALTIME/./} - start)) -ge 700000 ]
+    let_scan_go
+    wait_until 5 client_has one 200
+    wait_until 5 client_has two 200
 }
 
 @test "PID 1: no more than three processes that crash have the same addresses" {
