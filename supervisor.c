@@ -847,16 +847,18 @@ note_crash(struct supervisor *s, enum supervisor_outcome outcome)
 static void
 bound_unread(struct supervisor *s)
 {
+	static const enum hold_state states[] = { HOLD_CLOSING, HOLD_ANSWERED };
 	struct hold_connection *c = hold_oldest(&s->hold, HOLD_ANSWERED);
 
 	for (; c && s->unread > SUPERVISOR_UNREAD_MAX; c = c->newer) {
 		if (c->unread == most_unread(s))
 			note_unread(s, c, measure_unread(s, c));
 	}
-	while (s->unread > SUPERVISOR_UNREAD_MAX &&
-		((c = hold_oldest(&s->hold, HOLD_CLOSING)) ||
-			(c = hold_oldest(&s->hold, HOLD_ANSWERED))))
-		give_up_answered(s, c);
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		while (s->unread > SUPERVISOR_UNREAD_MAX &&
+			(c = hold_oldest(&s->hold, states[i])))
+			give_up_answered(s, c);
+	}
 }
 
 static void
