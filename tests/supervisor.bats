@@ -913,10 +913,10 @@ crash_with_two_waiting() {
     wait_until 5 has_children 1
     start_client two
     start_client three
-    all_came() {
+    three_came() {
         [ "$(ns ss -Htn state established '( sport = :9999 )' | wc -l)" -eq 3 ]
     }
-    wait_until 5 all_came
+    wait_until 5 three_came
     local before=$SERVER_PID
     kill -SEGV "$(children)"
     wait_until 5 is_gone "$before"
@@ -936,7 +936,7 @@ logs_of() {
 }
 
 @test "PID 1: a supervisor that was taken over hands over what is no connection: those that wait are answered all the same" {
-    SERVER=env crash_with_two_waiting LD_PRELOAD="$ROOT/build/tests/takeover.so" PLANTED=foreign "$PROGRAM"
+    SERVER="env" crash_with_two_waiting LD_PRELOAD="$ROOT/build/tests/takeover.so" PLANTED=foreign "$PROGRAM"
     wait_until 8 find_supervisor
     wait_until 8 has_children 1
     let_scan_go
@@ -980,7 +980,7 @@ crash_processes() {
 @test "while crashes are many, a process that hangs puts the next one off by as much as a crash" {
     make_stuck_procfs
     unstick_procfs
-    SERVER=env start_server LD_PRELOAD="$CRASH" "$PROGRAM" --path.procfs="$STUCK"
+    SERVER="env" start_server LD_PRELOAD="$CRASH" "$PROGRAM" --path.procfs="$STUCK"
     # By 0.1 s from the third one on, then by 0.2, 0.4, and 0.8 s.
     crash_processes 6
     rm "$STUCK/self/net/tcp"
