@@ -134,7 +134,7 @@ run:
 test:
 	@./deps.sh build test deb
 	@$(MAKE) --no-print-directory all
-	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM)
+	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM) build/tests/noalloc-static
 	@$(MAKE) --no-print-directory check-headers test-programs
 	@tests/run
 
@@ -179,8 +179,11 @@ PURE := destinations.c exposition.c hold.c http.c listen.c log.c manager.c optio
 	siphash.c sockdiag.c token.c trend.c usage.c util.c view.c
 SANITIZE := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
+# With each C library.
+NOALLOC := build/tests/noalloc$(if $(filter 1,$(STATIC)),-static)
+
 .PHONY: test-programs
-test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/planted build/tests/torture \
+test-programs: build/tests/peer build/tests/load build/tests/probe build/tests/planted build/tests/torture $(NOALLOC) \
 		build/tests/crash.so build/tests/takeover.so $(FUZZERS:%=build/tests/replay-%)
 
 build/tests/peer build/tests/load build/tests/torture: build/tests/%: tests/%.c
@@ -203,6 +206,13 @@ PLANTED := -Wl,--wrap=http_head_is_ready,--wrap=http_parse_request,--wrap=backof
 build/tests/planted: tests/planted.c $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK) -D_GNU_SOURCE -I. $(PLANTED) -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
+
+# The program itself, in which a confined process that allocates dies.
+NEVER_ALLOCATES := -Wl,--wrap=sandbox_confine_server,--wrap=sandbox_confine_responder,--wrap=sandbox_filter_responder
+
+$(NOALLOC): tests/noalloc.c $(OBJECTS)
+	@mkdir -p $(@D)
+	$(LINK) -D_GNU_SOURCE -fno-builtin -I. $(NEVER_ALLOCATES) -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
 
 build/tests/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
 	@mkdir -p $(@D)

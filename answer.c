@@ -31,8 +31,7 @@ describe_error(int error)
 	/* The alarm of the deadline is what interrupts. */
 	if (error == -EINTR || error == -ETIMEDOUT)
 		return "deadline passed";
-	/* A C library may want memory to word one that it does not know. */
-	return -error <= EHWPOISON ? strerror(-error) : "an error without a name";
+	return util_error_text(-error);
 }
 
 static const char *

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -91,7 +90,7 @@ renew(const struct kept *kept, const struct keeper_config *config)
 	r = config->renew(config->context);
 	log_message("start supervisor with new addresses: exec /proc/self/exe: %s: same "
 		    "addresses",
-		strerror(-r));
+		util_error_text(-r));
 }
 
 /* Returns true in the new process. */
@@ -112,7 +111,7 @@ start(struct kept *kept, const struct keeper_config *config)
 		return true;
 	}
 	if (kept->pid < 0) {
-		log_message("start process: %s", strerror(errno));
+		log_message("start process: %s", util_error_text(errno));
 		kept->pid = 0;
 		put_off(kept, config, false);
 	} else {

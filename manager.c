@@ -118,7 +118,7 @@ manager_connect(void)
 	if (notify_fd < 0 ||
 		connect(notify_fd, (const struct sockaddr *)&sun,
 			(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-		log_message("connect to service manager: %s", strerror(errno));
+		log_message("connect to service manager: %s", util_error_text(errno));
 }
 
 /*

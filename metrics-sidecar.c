@@ -175,7 +175,7 @@ find_netns_error(const char *file, bool *ret_lost)
 		return "/proc/self/ns/net cannot be read";
 	if (stat(file, &named) < 0) {
 		*ret_lost = errno == ENOENT;
-		return *ret_lost ? "deleted" : strerror(errno);
+		return *ret_lost ? "deleted" : util_error_text(errno);
 	}
 	/* While we hold ours, no other one has its inode number. */
 	if (named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
@@ -237,7 +237,7 @@ measure_shared(struct meter *meter, struct share *share, int64_t ready_ms)
 		meter->figures.error = r;
 		meter->figures.object = "shared figures";
 	} else if (r < 0) {
-		log_message("share figures: %s: measured again", strerror(-r));
+		log_message("share figures: %s: measured again", util_error_text(-r));
 	}
 	meter->measured = r > 0 || r == -EINTR;
 	if (!meter->measured) {
@@ -265,7 +265,7 @@ log_missing_layers(const int errors[static SANDBOX_LAYERS], bool stays)
 	for (int i = 0; i < SANDBOX_LAYERS; i++) {
 		if (errors[i] < 0 && (stays || !is_unknown_to_kernel(errors[i])))
 			log_message_once("confine process: %s: %s",
-				sandbox_layer_names[i], strerror(-errors[i]));
+				sandbox_layer_names[i], util_error_text(-errors[i]));
 	}
 }
 
@@ -276,7 +276,7 @@ fail(const struct job *job, enum failure failure, int error)
 	int i = TOLD_ERRORS - 1;
 
 	if (!job->supervised) {
-		log_message("%s: %s", failures[failure].action, strerror(-error));
+		log_message("%s: %s", failures[failure].action, util_error_text(-error));
 		return EXIT_FAILURE;
 	}
 	while (i > 0 && told_errors[i] != -error)
@@ -301,7 +301,7 @@ has_answered(int status)
 		told_ms[failure] = util_now_ms();
 		error = told_errors[told % TOLD_ERRORS];
 		log_message("%s: %s", failures[failure].action,
-			error ? strerror(error) : "unusual error");
+			error ? util_error_text(error) : "unusual error");
 	}
 	return failures[failure].answered;
 }
@@ -587,7 +587,7 @@ print_metrics(const struct options *options)
 	exchange_move_deadline(INT64_MAX);
 	r = write_output(options, content.data, content.len);
 	if (r < 0)
-		log_message("write metrics: %s", strerror(-r));
+		log_message("write metrics: %s", util_error_text(-r));
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -681,7 +681,7 @@ print_report(const struct options *options)
 		r = write_report(options, &watch);
 	} while (options->watches && r >= 0 && nanosleep(&pause, NULL) == 0);
 	if (r < 0)
-		log_message("write report: %s", strerror(-r));
+		log_message("write report: %s", util_error_text(-r));
 	return r > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -706,7 +706,7 @@ write_layers(struct buf *b, const int errors[static SANDBOX_LAYERS])
 	for (int i = 0; i < SANDBOX_LAYERS; i++) {
 		if (errors[i] < 0)
 			buf_printf(b, "not available: %s (%s)\n", sandbox_layer_names[i],
-				strerror(-errors[i]));
+				util_error_text(-errors[i]));
 	}
 }
 
@@ -806,7 +806,7 @@ prepare_renewal(struct renewal *renewal)
 	if (r < 0) {
 		log_message("prepare other addresses for each supervisor: %s: all have "
 			    "the same",
-			strerror(-r));
+			util_error_text(-r));
 		renewal->error = "could not be prepared";
 	}
 	if (log)
@@ -853,7 +853,8 @@ prepare_to_supervise(struct service *service, struct share *share)
 	int r = share_open(share, sizeof(struct answer_figures));
 
 	if (r < 0)
-		log_message("share figures: %s: each request measures", strerror(-r));
+		log_message(
+			"share figures: %s: each request measures", util_error_text(-r));
 	service->lock_fd = share->lock_fd;
 	for (size_t i = 0; i < found->count; i++)
 		listen_create(&found->sockets[i]);
@@ -1048,7 +1049,7 @@ run(const struct options *options, struct service *service)
 		_exit(print_version(options));
 	r = find_job(options, service, &job);
 	if (r < 0)
-		log_message("take passed sockets: %s", strerror(-r));
+		log_message("take passed sockets: %s", util_error_text(-r));
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	if (!job.supervised)

@@ -331,7 +331,7 @@ examine_head(struct supervisor *s, struct hold_connection *c, bool ended)
 		/* Bytes before the end, even before a reset, would still be there. */
 		drop(s, c, SUPERVISOR_PROBE, no_word);
 	} else if (n < 0) {
-		log_message("look at connection: %s", strerror(errno));
+		log_message("look at connection: %s", util_error_text(errno));
 		drop(s, c, SUPERVISOR_FAILED, no_word);
 	} else if (ready) {
 		queue_connection(s, c);
@@ -400,7 +400,7 @@ hold_connection(struct supervisor *s, int fd, const struct sockaddr_storage *add
 	/* Most heads are there already; only the others are worth watching. */
 	examine_head(s, c, false);
 	if (c->state == HOLD_HEAD && watch(s, fd, index_of(s, c)) < 0) {
-		log_message("watch connection: %s", strerror(errno));
+		log_message("watch connection: %s", util_error_text(errno));
 		drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 	}
 }
@@ -440,7 +440,7 @@ accept_failed(struct supervisor *s, size_t i, int error)
 		listener->settled = true;
 		return;
 	}
-	log_message("accept connection: %s", strerror(error));
+	log_message("accept connection: %s", util_error_text(error));
 	/* Giving up a connection gives back what the next accept needs. */
 	if (is_shortage(error) && evict(s, 0))
 		return;
@@ -528,7 +528,8 @@ keep_from_blocking(int fd)
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		log_message("make passed socket non-blocking: %s", strerror(errno));
+		log_message(
+			"make passed socket non-blocking: %s", util_error_text(errno));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick));
 }
 
@@ -541,9 +542,9 @@ log_not_listening(const char *name, int error)
 {
 	if (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL || error == -ENODEV)
 		log_message_once("listen on %s: %s: tried again, without another line",
-			name, strerror(-error));
+			name, util_error_text(-error));
 	else
-		log_message("listen on %s: %s", name, strerror(-error));
+		log_message("listen on %s: %s", name, util_error_text(-error));
 }
 
 /* Open a listening socket that is ours, and watch it. Returns 0 or -errno. */
@@ -567,7 +568,7 @@ start_listening(struct supervisor *s, size_t i)
 	bound_connections(s, socket->fd);
 	if (watch(s, socket->fd, LISTENER + i) < 0) {
 		r = -errno;
-		log_message("watch %s: %s", name, strerror(-r));
+		log_message("watch %s: %s", name, util_error_text(-r));
 		/* Connections come all the same; they are looked for now and then. */
 		s->listeners[i].pending = true;
 		return r;
@@ -785,7 +786,7 @@ start_processes(struct supervisor *s, struct supervisor_child *ret_child)
 			return true;
 		}
 		if (pid < 0) {
-			log_message("start process: %s", strerror(errno));
+			log_message("start process: %s", util_error_text(errno));
 			drop(s, c, SUPERVISOR_REFUSED, s->config->busy);
 			continue;
 		}
@@ -878,7 +879,7 @@ finish(struct supervisor *s, struct hold_connection *c, int status)
 	c->unread = 0;
 	/* Unwatched, it is let go by its deadlines. */
 	if (watch(s, c->fd, index_of(s, c)) < 0)
-		log_message("watch connection: %s", strerror(errno));
+		log_message("watch connection: %s", util_error_text(errno));
 	note_unread(s, c, most_unread(s));
 	bound_unread(s);
 }
@@ -1053,7 +1054,7 @@ static void
 wait_failed(struct supervisor *s, int error)
 {
 	if (error != EINTR)
-		log_message("wait for events: %s", strerror(error));
+		log_message("wait for events: %s", util_error_text(error));
 	signals_pause(WAIT_FAILED_MS);
 	look_at_all(s);
 }
@@ -1149,7 +1150,7 @@ start(struct supervisor *s, const struct supervisor_config *config)
 		config->max_connections + config->socket_count + SPARE_DESCRIPTORS);
 	while ((s->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 &&
 		!signals_told_to_stop()) {
-		log_message("create epoll: %s", strerror(errno));
+		log_message("create epoll: %s", util_error_text(errno));
 		backoff_grow(&backoff, ACCEPT_DELAY_MAX_MS);
 		signals_pause(backoff.delay_ms);
 	}
@@ -1248,7 +1249,7 @@ allocate(void)
 	while ((p = mmap(NULL, sizeof(struct supervisor), PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) == MAP_FAILED &&
 		!signals_told_to_stop()) {
-		log_message("allocate connection table: %s", strerror(errno));
+		log_message("allocate connection table: %s", util_error_text(errno));
 		backoff_grow(&backoff, ACCEPT_DELAY_MAX_MS);
 		signals_pause(backoff.delay_ms);
 	}

@@ -212,6 +212,32 @@ util_utf8_length(struct slice s)
 	return 0;
 }
 
+/*
+ * strerror() looks for a translation, for which glibc 2.41 allocates. musl has no other
+ * function, does not allocate, and has one text for all errors that it does not know.
+ */
+static const char *
+find_error_text(int error)
+{
+#if __GLIBC__ == 2 && __GLIBC_MINOR__ >= 32
+	return strerrordesc_np(error);
+#else
+	return error <= EHWPOISON ? strerror(error) : NULL;
+#endif
+}
+
+const char *
+util_error_text(int error)
+{
+	static char unknown[sizeof("error -2147483648")];
+	const char *text = find_error_text(error);
+
+	if (text)
+		return text;
+	snprintf(unknown, sizeof(unknown), "error %d", error);
+	return unknown;
+}
+
 void
 util_fill_random(void *bytes, size_t size)
 {

@@ -71,6 +71,13 @@ int util_parse_seconds(struct slice s, int64_t *ret_ms);
  * valid UTF-8. No I/O. */
 size_t util_utf8_length(struct slice s);
 
+/*
+ * What an error number means, "error 524" where the C library does not know it. Unlike
+ * strerror(3) it never allocates: a confined process has no memory to allocate. The next
+ * call may overwrite the text. No I/O.
+ */
+const char *util_error_text(int error);
+
 /* When something that failed may be tried again: later each time. All zeros: now. */
 struct backoff {
 	int64_t until_ms; /* by util_now_ms() */
