@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program, with a C library that has no memory to give to a confined process: whoever
- * allocates there, or frees, dies at once by SIGILL. It takes the place of the C library's
- * malloc(), so that what the C library does by itself is found, and of that it does not do
- * on this machine the most is found as well, because no filter has to forbid it first.
+ * The program, in which a confined process dies by SIGILL when it allocates or frees, the
+ * C library on its own account included. The filter of the supervisor would allow it, and
+ * malloc() makes no system call while it has memory left.
  *
  * Before that, memory comes from an array and is never given back.
  *

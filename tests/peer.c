@@ -1253,7 +1253,44 @@ errno_of(const char *name)
 		if (known && strcmp(known, name) == 0)
 			return error;
 	}
+	if (atoi(name) > 0)
+		return atoi(name);
 	errx(2, "not an errno: %s", name);
+}
+
+static void
+filter_calls(struct sock_filter *code, size_t count)
+{
+	struct sock_fprog program = { (unsigned short)count, code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		err(1, "seccomp");
+}
+
+/*
+ * fail CALL ERRNO COMMAND...: run it where that call fails so. Not by strace, which puts
+ * an invalid call in the place of one that is to fail: a confined process is killed for
+ * it. Of two filters the one that does not allow wins.
+ */
+static int
+fail_call(char *argv[])
+{
+	const bool sends = strcmp(argv[0], "sendto") == 0;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, sends ? SYS_sendto : SYS_recvfrom, 0,
+			1),
+		BPF_STMT(
+			BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)errno_of(argv[1])),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+
+	if (!sends && strcmp(argv[0], "recvfrom") != 0)
+		errx(2, "not sendto or recvfrom: %s", argv[0]);
+	filter_calls(code, sizeof(code) / sizeof(code[0]));
+	execvp(argv[2], argv + 2);
+	err(127, "%s", argv[2]);
 }
 
 /*
@@ -1276,11 +1313,8 @@ refuse_netlink(char *argv[])
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-		err(1, "seccomp");
+	filter_calls(code, sizeof(code) / sizeof(code[0]));
 	/* With a filter that refuses nothing a test of refusals would test nothing. */
 	if (socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG) >= 0 || errno != (int)error)
 		errx(1, "netlink is not refused");
@@ -1311,6 +1345,7 @@ static const struct {
 	{ "blocking", 2, run_blocking },
 	{ "receive", 1, receive },
 	{ "deaf", 1, be_deaf },
+	{ "fail", 3, fail_call },
 	{ "refuse", 2, refuse_netlink },
 };
 

@@ -6,6 +6,7 @@
  *                     prints the names of those that did not kill it, or their numbers
  *   probe server      calls that a server has no use for, in a process confined as a
  *                     server is; prints the names of those that were not refused
+ *   probe errors      what each error number means, in a process confined as a responder
  *   probe layers      what could not be confined of a responder, by layer
  *   probe without LAYER COMMAND...
  *                     run it as an ordinary user where the calls of that layer are
@@ -15,6 +16,7 @@
  */
 #include "landlock.h"
 #include "sandbox.h"
+#include "util.h"
 
 #include <arpa/inet.h>
 #include <err.h>
@@ -41,6 +43,7 @@
 
 enum {
 	NUMBERS = 600, /* more than there are */
+	ERRORS = 4096, /* what the kernel can return is below */
 	X32_BIT = 0x40000000,
 };
 
@@ -295,6 +298,23 @@ probe_server(void)
 }
 
 static int
+probe_errors(void)
+{
+	int errors[SANDBOX_LAYERS];
+
+	sandbox_confine_responder(5, true, errors);
+	for (int error = 1; error < ERRORS; error++) {
+		char line[80];
+		int n = snprintf(
+			line, sizeof(line), "%d %s\n", error, util_error_text(error));
+
+		if (write(STDOUT_FILENO, line, (size_t)n) != n)
+			return 1;
+	}
+	return errors[SANDBOX_SECCOMP] < 0 ? 2 : 0;
+}
+
+static int
 probe_layers(void)
 {
 	int errors[SANDBOX_LAYERS];
@@ -401,7 +421,9 @@ main(int argc, char *argv[])
 		return probe_responder();
 	if (argc == 2 && strcmp(argv[1], "server") == 0)
 		return probe_server();
+	if (argc == 2 && strcmp(argv[1], "errors") == 0)
+		return probe_errors();
 	if (argc == 2 && strcmp(argv[1], "layers") == 0)
 		return probe_layers();
-	errx(2, "usage: probe responder|server|layers|without|refuse [LAYER COMMAND...]");
+	errx(2, "usage: probe responder|server|errors|layers|without|refuse [...]");
 }
