@@ -70,12 +70,6 @@ TABLE
 # Calls that fail, by strace; arguments; the status of the response, the reason in its content, and that in the log.
 calls_table() {
     cat <<'TABLE'
-prctl:error=EPERM                   :: --source=procfs    :: 200 :: -                                                      :: confine process: no_new_privs: Operation not permitted
-prlimit64:error=EPERM               :: --source=procfs    :: 200 :: -                                                      :: confine process: rlimits: Operation not permitted
-capget,capset:error=EPERM           :: --source=procfs    :: 200 :: -                                                      :: confine process: capabilities: Operation not permitted
-landlock_create_ruleset:error=EPERM :: --source=procfs    :: 200 :: -                                                      :: confine process: landlock: Operation not permitted
-landlock_restrict_self:error=E2BIG  :: --source=sock_diag :: 200 :: -                                                      :: confine process: landlock: Argument list too long
-seccomp,prctl:error=EINVAL          :: --source=procfs    :: 200 :: -                                                      :: confine process: seccomp: Invalid argument
 socket:error=EPROTONOSUPPORT        :: --source=sock_diag :: 500 :: read sock_diag: Protocol not supported                 :: read sock_diag: Protocol not supported
 socket:error=524                    :: --source=sock_diag :: 500 :: read sock_diag: error 524                              :: read sock_diag: error 524
 filter:sendto:EACCES                :: --source=sock_diag :: 500 :: read sock_diag: Permission denied                      :: read sock_diag: Permission denied
@@ -83,6 +77,12 @@ filter:sendto:ENOBUFS               :: --source=sock_diag :: 500 :: read sock_di
 filter:sendto:4095                  :: --source=sock_diag :: 500 :: read sock_diag: error 4095                             :: read sock_diag: error 4095
 filter:recvfrom:ENOMEM              :: --source=sock_diag :: 500 :: read sock_diag: (Cannot allocate memory|Out of memory) :: read sock_diag: (Cannot allocate memory|Out of memory)
 filter:recvfrom:EAGAIN              :: --source=sock_diag :: 500 :: read sock_diag: interrupted at every try               :: read sock_diag: interrupted at every try
+prctl:error=EPERM                   :: --source=procfs    :: 200 :: -                                                      :: confine process: no_new_privs: Operation not permitted
+prlimit64:error=EPERM               :: --source=procfs    :: 200 :: -                                                      :: confine process: rlimits: Operation not permitted
+capget,capset:error=EPERM           :: --source=procfs    :: 200 :: -                                                      :: confine process: capabilities: Operation not permitted
+landlock_create_ruleset:error=EPERM :: --source=procfs    :: 200 :: -                                                      :: confine process: landlock: Operation not permitted
+landlock_restrict_self:error=E2BIG  :: --source=sock_diag :: 200 :: -                                                      :: confine process: landlock: Argument list too long
+seccomp,prctl:error=EINVAL          :: --source=procfs    :: 200 :: -                                                      :: confine process: seccomp: Invalid argument
 TABLE
 }
 
@@ -129,7 +129,7 @@ NOTHING                                           :: --path.procfs=torn         
 NOTHING                                           :: --bearer-token-file=none        :: scrapes :: read bearer token: No such file or directory: every request gets 503                          :: stays
 NOTHING                                           :: --netns-file=lost               :: loses   :: measure network namespace lost: deleted: ending                                               :: ends
 NOTHING                                           :: --path.procfs=stuck --timeout=1 :: scrapes :: read self/net/tcp: deadline passed                                                            :: stays
-NOTHING                                           :: --path.procfs=stuck --timeout=1 :: stops   :: answer connection: deadline passed                                                            :: stays
+NOTHING                                           :: --path.procfs=stuck --timeout=3 :: stops   :: answer connection: deadline passed                                                            :: stays
 NOTHING                                           :: --path.procfs=stuck             :: crashes :: answer connection: process killed by signal 11                                                :: stays
 NOTHING                                           :: --path.procfs=stuck             :: crashes :: start supervisor with new addresses: not the child of our PID 1: crashes are slowed down only :: stays
 TABLE
@@ -483,4 +483,60 @@ rows_of_all() {
         # shellcheck disable=SC2001 # an expression
         grep -qE "(^| )$(sed 's/%[.0-9]*[a-z]*/.+/g' <<<"$message")" <<<"$rows" || fail "in no table: $message"
     done < <(messages | sed -n 's/ :: table$//p')
+}
+
+# --- the C library
+
+# calls_of DIRECTORY: what its objects need of the C library, "FUNCTION MODULE".
+calls_of() {
+    local object
+    # Their own symbols are not the C library's.
+    nm "$1"/*.o | awk 'NF == 3 { print $3 }' | sort -u >"$BATS_TEST_TMPDIR/defined"
+    for object in "$1"/*.o; do
+        nm -u "$object" | awk '{ print $2 }' | grep -vxFf "$BATS_TEST_TMPDIR/defined" |
+            sed -E "s/^_(_|GLOBAL)/\1/; s/^_//; s/^exit$/_exit/; s/_chk$//; s/(_time)?64$//; s|$| $(basename "$object" .o)|"
+    done
+}
+
+# allowed_calls MODULE...: what the list has, "FUNCTION MODULE"; "*" is each of those.
+allowed_calls() {
+    local functions modules function module
+    while IFS=: read -r functions modules _; do
+        [ "$modules" != ' *' ] || modules=$*
+        for function in ${functions/musl@/}; do
+            for module in $modules; do
+                echo "$function $module"
+            done
+        done
+    done < <(grep -v '^#\|^$' "$ROOT/tests/libc.txt" | sed 's/^musl:/musl@/')
+}
+
+@test "the program calls nothing of either C library but what is listed with a reason, and where" {
+    local dynamic static=$ROOT/build/static-systemd0
+    # shellcheck disable=SC2012 # names of ours
+    dynamic=$(dirname "$(ls -t "$ROOT"/build/dynamic-systemd*/metrics-sidecar | head -n 1)")
+    cd "$BATS_TEST_TMPDIR" || return
+    calls_of "$dynamic" | sort -u >called
+    calls_of "$static" | sort -u >called-static
+    # shellcheck disable=SC2046 # words
+    allowed_calls $(basename -s .c "$ROOT"/*.c) | sort -u >allowed
+    run comm -23 <(sort -u called called-static) allowed
+    assert_output ""
+    grep -qx 'snprintf util' called
+    grep -qx 'snprintf util' called-static
+    # Of glibc nothing that is listed for the other one, and nothing is listed that nobody calls.
+    run comm -12 <(cut -d ' ' -f 1 called | sort -u) <(sed -n 's/^musl:\([a-z]*\):.*/\1/p' "$ROOT/tests/libc.txt" | sort)
+    assert_output ""
+    run comm -13 <(cut -d ' ' -f 1 called called-static | sort -u) <(cut -d ' ' -f 1 allowed | sort -u)
+    assert_output ""
+}
+
+# %m and %n, wide characters and positions have the C library do more than write digits and copy bytes; of fractions only
+# the report has one, and it is written by a process that is not confined.
+@test "the program formats nothing but numbers and bytes" {
+    run bash -c 'cd "$1" && sed "s/%%//g" ./*.c | grep -oE "%[-+#0]*([0-9]+|[*])?([.]([0-9]+|[*]))?(hh|h|ll|l|j|z|t|[0-9]+[$])?[A-Za-z]" |
+        sed -E "s/[-+#0-9.*]//g" | sort -u' bash "$ROOT"
+    assert_output $'%c\n%d\n%f\n%llu\n%s\n%u\n%zu'
+    run grep -lE '%[.0-9*]*f' "$ROOT"/*.c
+    assert_output "$ROOT/report.c"
 }

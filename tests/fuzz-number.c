@@ -26,6 +26,7 @@ enum {
 	RANDOM_MAX = 16,
 	RANDOM_BYTE = 0xa5,
 	UNTOUCHED_BYTE = 0x5a,
+	ERRORS_MAX = 4095, /* of the kernel; those that have a text are below */
 };
 
 static const struct bounds {
@@ -285,6 +286,20 @@ check_clock(void)
 	assert(now_ms <= last_us / 1000);
 }
 
+/* A reason is never empty, and a number without a text is the reason itself. */
+static void
+check_error_text(struct slice s)
+{
+	uint64_t error;
+
+	if (util_parse_number(s, 1, UINT16_MAX, &error) < 0)
+		return;
+	assert(util_error_text((int)error)[0] != '\0');
+	if (error > ERRORS_MAX)
+		assert(strtoull(util_error_text((int)error) + strlen("error "), NULL,
+			       10) == error);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -295,6 +310,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_seconds(s);
 	check_clock();
 	check_random(size % (RANDOM_MAX + 1));
+	check_error_text(s);
 	/* Addresses come from arguments and environment, where no NUL can be. */
 	s.len = strnlen(s.data, s.len);
 	check_addresses(s);
