@@ -353,21 +353,37 @@ uninstall:
 	for file in $(INETD) $(RUN_SCRIPTS); do rm -f '$(DESTDIR)$(DATADIR)/inetd'/$$file; done
 	rmdir '$(DESTDIR)$(DATADIR)/inetd' '$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(DATADIR)' 2>/dev/null || :
 
-# By whichever engine runs here; ARCH=arm64 builds for another architecture, with a compiler instead of emulation.
-IMAGE ?= $(PROGRAM):$(VERSION)
+# By whichever engine runs here; ARCH=arm64 builds for another architecture, with a compiler instead of emulation, and
+# names it in the tag, so that the image of this machine keeps its own.
+IMAGE ?= $(PROGRAM):$(VERSION)$(if $(ARCH),-$(ARCH))
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 ENGINE_FLAGS ?=
 MACHINE_ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
-.PHONY: image test-pods
+.PHONY: image push test-pods
 image:
 	$(ENGINE) build $(if $(ARCH),--platform linux/$(ARCH)) --build-arg BUILDPLATFORM=linux/$(MACHINE_ARCH) \
 		--build-arg VERSION=$(VERSION) $(ENGINE_FLAGS) -t $(IMAGE) .
+
+# An image for each architecture and, by the name without one, their list, of which each node takes its own:
+# make push REPOSITORY=registry.example.org/metrics-sidecar
+# An attestation would make a list of each image, and docker makes no list of lists.
+PUSHED_ARCHS := amd64 arm64
+push:
+	@[ -n '$(REPOSITORY)' ] || { echo 'push images: REPOSITORY must be set' >&2; exit 1; }
+	for arch in $(PUSHED_ARCHS); do \
+		BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(MAKE) --no-print-directory image ARCH=$$arch IMAGE=$(REPOSITORY):$(VERSION)-$$arch && \
+		$(ENGINE) push $(REPOSITORY):$(VERSION)-$$arch || exit 1; \
+	done
+	$(ENGINE) manifest rm $(REPOSITORY):$(VERSION) >/dev/null 2>&1 || :
+	$(ENGINE) manifest create $(REPOSITORY):$(VERSION) $(PUSHED_ARCHS:%=$(REPOSITORY):$(VERSION)-%)
+	$(ENGINE) manifest push $(REPOSITORY):$(VERSION) \
+		$(if $(findstring podman,$(ENGINE)),docker://$(REPOSITORY):$(VERSION))
 
 # Pods by podman, for which kubectl must be there; not a part of `make test`.
 test-pods:
 	@./deps.sh build test pods
 	@$(MAKE) --no-print-directory test-programs build/bench/crowd
-	@tests/run tests/pods/pods.bats
+	@tests/run tests/pods/*.bats
 
 # In a copy, because building a package leaves traces, and without what this make was told.
 .PHONY: deb
