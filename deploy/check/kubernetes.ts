@@ -33,6 +33,7 @@ type Relabeling = {
 };
 
 interface Endpoint {
+	authorization?: { credentials: { key: string; name?: string; optional?: boolean }; type?: string };
 	honorLabels?: boolean;
 	honorTimestamps?: boolean;
 	interval?: string;
