@@ -81,6 +81,9 @@ newuidmap                           uidmap
 podman                              podman
 runc                                runc
 '
+pods_unpack_needs='
+usr/bin/docker-registry             docker-registry
+'
 soak_needs='
 slowhttptest                        slowhttptest
 '
@@ -256,7 +259,10 @@ for group; do
     lint) packages="$packages $(missing "$lint_needs")" ;;
     coverage) packages="$packages $(missing "$coverage_needs")" ;;
     deb) packages="$packages $(missing "$deb_needs")" ;;
-    pods) packages="$packages $(missing "$pods_needs")" ;;
+    pods)
+        packages="$packages $(missing "$pods_needs")"
+        to_unpack="$to_unpack $(missing "$pods_unpack_needs")"
+        ;;
     screenshots) packages="$packages $(missing "$screenshots_needs")" ;;
     soak) packages="$packages $(missing "$soak_needs")" ;;
     cross) packages="$packages $(missing "$cross_needs")" ;;

@@ -5,6 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 load ../helpers
+load blocks
 
 setup_file() {
     [ "$(id -u)" = 0 ] || return 0
@@ -108,14 +109,15 @@ assert_one_file() {
     assert_output "65532:65532 amd64 $VERSION"
 }
 
-@test "for arm64: the same, and it measures under emulation" {
-    build_image '' ARCH=arm64 IMAGE=localhost/metrics-sidecar:arm64
-    run engine image inspect -f '{{.Architecture}}' localhost/metrics-sidecar:arm64
-    assert_output arm64
-    assert_one_file localhost/metrics-sidecar:arm64
+@test "for arm64: the same, with a tag of its own, and it measures under emulation" {
+    build_image '' ARCH=arm64
+    run engine image inspect -f '{{.Architecture}}' "$IMAGE" "$IMAGE-arm64"
+    assert_output "amd64
+arm64"
+    assert_one_file "$IMAGE-arm64"
     readelf -lW "$BATS_TEST_TMPDIR/metrics-sidecar"
     echo "# the file has $(stat -c %s "$BATS_TEST_TMPDIR/metrics-sidecar") bytes" >&3
-    [ "$(stat -c %s "$BATS_TEST_TMPDIR/metrics-sidecar")" -lt 150000 ]
+    [ "$(stat -c %s "$BATS_TEST_TMPDIR/metrics-sidecar")" -lt 180000 ]
     run readelf -hlW "$BATS_TEST_TMPDIR/metrics-sidecar"
     assert_output --partial AArch64
     refute_output --partial INTERP
@@ -124,6 +126,45 @@ assert_one_file() {
     run qemu-aarch64-static "$BATS_TEST_TMPDIR/metrics-sidecar" --print --source=procfs
     assert_success
     assert_line --regexp '^port_total\{pod_name="test-pod"\} [1-9][0-9]*$'
+}
+
+registry_answers() {
+    ns curl -sSf --max-time 5 --noproxy '*' http://127.0.0.1:5000/v2/
+}
+
+# pushed TAG: what the registry in the namespace has by that name, and of which architectures.
+pushed() {
+    ns curl -sS --max-time 5 --noproxy '*' "http://127.0.0.1:5000/v2/metrics-sidecar/manifests/$1" \
+        -H 'Accept: application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json,
+            application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json' |
+        jq -r 'if .manifests then [.manifests[].platform.architecture] | join(" ") else "an image" end'
+}
+
+@test "make push: an image for each architecture, and one name for both, again too" {
+    local enter round
+    ns_create
+    # Built before, because there is no network in there.
+    build_image '' ARCH=amd64
+    build_image '' ARCH=arm64
+    printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:5000"}\n' \
+        "$BATS_TEST_TMPDIR/registry" >"$BATS_TEST_TMPDIR/registry.yml"
+    printf '[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n' >"$BATS_TEST_TMPDIR/registries.conf"
+    start registry ns "$UNPACKED/usr/bin/docker-registry" serve "$BATS_TEST_TMPDIR/registry.yml"
+    wait_until 10 registry_answers
+    enter="${NS_ENTER[*]} --"
+    for round in first second; do
+        env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL CONTAINERS_REGISTRIES_CONF="$BATS_TEST_TMPDIR/registries.conf" \
+            make -s -C "$BATS_FILE_TMPDIR/source" push REPOSITORY=127.0.0.1:5000/metrics-sidecar \
+            ENGINE="$enter podman --root $STORE/root --runroot $STORE/run" ENGINE_FLAGS="--pull=never --network=host" \
+            >"$BATS_TEST_TMPDIR/push-$round.log" 2>&1
+        run pushed "$VERSION"
+        assert_output "amd64 arm64"
+        run pushed "$VERSION-arm64"
+        assert_output "an image"
+    done
+    run make -s -C "$BATS_FILE_TMPDIR/source" push
+    assert_failure
+    assert_output --partial 'push images: REPOSITORY must be set'
 }
 
 @test "podman run: serves, and ends within a second when told to" {
@@ -196,6 +237,76 @@ shop_says() {
     [ "$(metric "${output//pod_name=\"$POD\"/pod_name=\"test-pod\"}" port_destination_used_max)" -ge "$used" ]
 }
 
+# podman_as_typed: a podman for pasted blocks, with this test's store, pods in its namespace, and no registry.
+podman_as_typed() {
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    cat >"$BATS_TEST_TMPDIR/bin/podman" <<WRAPPER
+#!/bin/sh
+case \$1 in
+build) shift && exec podman.real --root "$STORE/root" --runroot "$STORE/run" build --pull=never --network=host "\$@" ;;
+esac
+exec ${NS_ENTER[*]} -- podman.real --root "$STORE/root" --runroot "$STORE/run" "\$@"
+WRAPPER
+    chmod +x "$BATS_TEST_TMPDIR/bin/podman"
+    ln -s "$(command -v podman)" "$BATS_TEST_TMPDIR/bin/podman.real"
+}
+
+# paste DIRECTORY N: the Nth block of README.md about Kubernetes, there.
+paste() {
+    block README.md '## In Kubernetes' "$2" >"$BATS_TEST_TMPDIR/block"
+    [ -s "$BATS_TEST_TMPDIR/block" ]
+    (cd "$1" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL PATH="$BATS_TEST_TMPDIR/bin:$PATH" sh -eu "$BATS_TEST_TMPDIR/block")
+}
+
+page_is_open() {
+    ns curl -sSf --max-time 10 --noproxy '*' http://localhost:9999/ | grep -q '<html'
+}
+
+@test "README: podman kube play after make run, open on this machine alone, and taken away" {
+    ns_create
+    podman_as_typed
+    # make run leaves a file of the image's name.
+    cp "$STATIC_PROGRAM" "$BATS_FILE_TMPDIR/source/metrics-sidecar"
+    paste "$BATS_FILE_TMPDIR/source" 2
+    wait_until 10 page_is_open
+    run awk '$4 == "0A" && $2 ~ /:270F$/ { print $2 }' "/proc/$NS_PID/net/tcp" "/proc/$NS_PID/net/tcp6"
+    assert_output 0100007F:270F
+    paste "$BATS_FILE_TMPDIR/source/deploy/kubernetes" 3
+    run engine pod ps -q
+    assert_output ""
+    rm "$BATS_FILE_TMPDIR/source/metrics-sidecar"
+}
+
+# scrape_with TOKEN: the status.
+scrape_with() {
+    scrape_pod "$SIDECAR" -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $1"
+}
+
+answers_401() {
+    [ "$(scrape_with wrong)" = 401 ]
+}
+
+@test "docs/kubernetes.md: the patch for a token; only who shows it is answered" {
+    ns_create
+    mkdir "$BATS_TEST_TMPDIR/shop-observed"
+    cp -r "$ROOT/deploy" "$BATS_TEST_TMPDIR/metrics-sidecar"
+    printf 'resources: [../metrics-sidecar/kubernetes/example]\npatches:\n' >"$BATS_TEST_TMPDIR/shop-observed/kustomization.yaml"
+    block docs/kubernetes.md '## A token' 1 | grep -v '^kubectl' >"$BATS_TEST_TMPDIR/block"
+    (cd "$BATS_TEST_TMPDIR" && sh -eu block)
+    {
+        # Until version 4.4 podman mounts no Secret.
+        kubectl create configmap metrics-sidecar-token --from-literal=token=abc --dry-run=client -o yaml
+        echo ---
+        kubectl kustomize "$BATS_TEST_TMPDIR/shop-observed" |
+            sed "s|image: metrics-sidecar:.*|image: $IMAGE|; s/^\( *\)secret:\$/\1configMap:/; s/secretName:/name:/"
+    } >"$BATS_TEST_TMPDIR/pod.yaml"
+    play
+    find_pod
+    wait_until 10 answers_401
+    run scrape_with abc
+    assert_output 200
+}
+
 # as_json FILE: the workloads of a rendered file, without a cluster.
 as_json() {
     kubectl label --local -f "$1" as=json -o json | jq -s 'map((.items? // [.])[] | select(.spec.template))'
@@ -219,37 +330,22 @@ assert_restricted() {
     assert_output '[]'
 }
 
-@test "rendered: the restricted profile, a sidecar in each workload that asks for one, a native one first" {
-    local kind json
+@test "rendered: the restricted profile" {
+    local component
     mkdir -p "$BATS_TEST_TMPDIR/app"
     cp -r "$ROOT/deploy/kubernetes" "$BATS_TEST_TMPDIR/kubernetes"
-    for kind in Deployment StatefulSet DaemonSet without; do
-        printf 'apiVersion: apps/v1\nkind: %s\nmetadata: {name: %s, labels: {metrics-sidecar: %s}}\n' \
-            "${kind/without/Deployment}" "${kind,,}" "$([ "$kind" = without ] && echo disabled || echo enabled)"
-        printf 'spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: a}]}}}\n---\n'
-    done >"$BATS_TEST_TMPDIR/app/workloads.yaml"
-    for kind in sidecar native-sidecar; do
-        printf 'resources: [workloads.yaml]\ncomponents: [../kubernetes/%s]\n' "$kind" >"$BATS_TEST_TMPDIR/app/kustomization.yaml"
-        kubectl kustomize "$BATS_TEST_TMPDIR/app" >"$BATS_TEST_TMPDIR/$kind.yaml"
-        json=$(as_json "$BATS_TEST_TMPDIR/$kind.yaml")
-        echo "$json" >"$BATS_TEST_TMPDIR/$kind.json"
-    done
-    run jq -r '.[] | .metadata.name + ":" + ([.spec.template.spec.containers[].name] | join(","))' "$BATS_TEST_TMPDIR/sidecar.json"
-    assert_line 'deployment:a,metrics-sidecar'
-    assert_line 'statefulset:a,metrics-sidecar'
-    assert_line 'daemonset:a,metrics-sidecar'
-    assert_line 'without:a'
-    run jq -r '.[] | .metadata.name + ":" + ([.spec.template.spec.initContainers[]? | .name + "=" + .restartPolicy] | join(","))' \
-        "$BATS_TEST_TMPDIR/native-sidecar.json"
-    assert_line 'statefulset:metrics-sidecar=Always'
-    assert_line 'without:'
-    # The two differ in that alone.
-    diff <(jq -S '.[0].spec.template.spec.containers[1]' "$BATS_TEST_TMPDIR/sidecar.json") \
-        <(jq -S '.[0].spec.template.spec.initContainers[0] | del(.restartPolicy)' "$BATS_TEST_TMPDIR/native-sidecar.json")
-    # The business containers here have no security context; those of the sidecar and of the example have all.
-    for kind in sidecar native-sidecar; do
-        assert_restricted "$(jq '[.[] | .spec.template.spec.containers |= map(select(.name == "metrics-sidecar"))]' \
-            "$BATS_TEST_TMPDIR/$kind.json")"
+    cat >"$BATS_TEST_TMPDIR/app/workload.yaml" <<'YAML'
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop, labels: {metrics-sidecar: enabled}}
+spec: {template: {metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: a}]}}}
+YAML
+    for component in sidecar native-sidecar; do
+        printf 'resources: [workload.yaml]\ncomponents: [../kubernetes/%s]\n' "$component" >"$BATS_TEST_TMPDIR/app/kustomization.yaml"
+        kubectl kustomize "$BATS_TEST_TMPDIR/app" >"$BATS_TEST_TMPDIR/rendered.yaml"
+        # The business container here has no security context; those of the sidecar and of the example have all.
+        assert_restricted "$(as_json "$BATS_TEST_TMPDIR/rendered.yaml" |
+            jq '[.[] | .spec.template.spec.containers |= map(select(.name == "metrics-sidecar"))]')"
     done
     render ''
     assert_restricted "$(as_json "$BATS_TEST_TMPDIR/pod.yaml")"
