@@ -224,9 +224,9 @@ complete_words() {
     assert_output "$version"
     run sed -n '0,/^## /s/^## \([0-9.]*\).*/\1/p' "$ROOT/CHANGELOG.md"
     assert_output "$version"
-    run grep -hoE '(newTag: |VERSION=|image: metrics-sidecar:)[0-9]+\.[0-9.]+[0-9]' "$ROOT/README.md" "$ROOT/Dockerfile" \
-        "$ROOT"/deploy/kubernetes/*/kustomization.yaml
-    [ "${#lines[@]}" -eq 6 ]
+    run grep -hoE '(newTag: |VERSION=|metrics-sidecar:)[0-9]+\.[0-9.]+[0-9]' "$ROOT/README.md" "$ROOT/docs/kubernetes.md" \
+        "$ROOT/Dockerfile" "$ROOT"/deploy/kubernetes/*/kustomization.yaml
+    [ "${#lines[@]}" -eq 18 ]
     for line in "${lines[@]}"; do
         [[ $line == *[:=\ ]"$version" ]]
     done
