@@ -170,7 +170,7 @@ lint: $(PAGE)
 	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' -std=c11
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
-	shellcheck deps.sh .ci/run tests/run tests/coverage tests/browser/run tests/browser/screenshots tests/*.bash tests/soak/*.bash tests/cross/run tests/cross/swap-words bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
+	shellcheck deps.sh .ci/run tests/run tests/coverage tests/browser/run tests/browser/screenshots tests/*.bash tests/pods/*.bash tests/soak/*.bash tests/cross/run tests/cross/swap-words bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
 	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats tests/soak/*.bats tests/cross/*.bats
 
 # Helpers of the tests, and the fuzz targets' corpus replayed under the sanitizers.

@@ -246,6 +246,17 @@ traffic.sidecar.istio.io/excludeInboundPorts=9999"
 {"credentials":{"key":"token","name":"metrics-sidecar-token"}}'
 }
 
+@test "a cluster on this machine is given the image that the example asks for" {
+    local file number image
+    kubectl kustomize "$ROOT/deploy/kubernetes/example" >rendered.yaml
+    image=$(pods '.spec.containers[] | select(.name == "metrics-sidecar").image')
+    for number in 'README.md ## In Kubernetes:1' 'docs/kubernetes.md ## The image:1' 'docs/kubernetes.md ## The image:2'; do
+        file=${number%% *} number=${number#* }
+        run block "$file" "${number%:*}" "${number##*:}"
+        assert_line --regexp "^(kind load docker-image|minikube image load) $image( +#.*)?\$"
+    done
+}
+
 # --- components, by the label
 
 # workloads KIND...: each with the label, two kinds with a template that has none.

@@ -277,6 +277,16 @@ page_is_open() {
     rm "$BATS_FILE_TMPDIR/source/metrics-sidecar"
 }
 
+@test "docs/kubernetes.md: the archive that podman saves has the name that the manifests ask for" {
+    ns_create
+    podman_as_typed
+    block docs/kubernetes.md '## The image' 3 | grep '^podman ' >"$BATS_TEST_TMPDIR/block"
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/block")" -eq 2 ]
+    (cd "$BATS_TEST_TMPDIR" && PATH=$BATS_TEST_TMPDIR/bin:$PATH sh -eu block)
+    run jq -r '.[].RepoTags[]' < <(tar -xOf "$BATS_TEST_TMPDIR/metrics-sidecar.tar" manifest.json)
+    assert_output "docker.io/library/metrics-sidecar:$VERSION"
+}
+
 # scrape_with TOKEN: the status.
 scrape_with() {
     scrape_pod "$SIDECAR" -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $1"
