@@ -12,6 +12,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share/metrics-sidecar
+DOCDIR ?= $(PREFIX)/share/doc/metrics-sidecar
 MANDIR ?= $(PREFIX)/share/man
 BASHCOMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -43,7 +44,7 @@ OPTIMIZED := $(filter-out -O0,$(filter -O%,$(CFLAGS)))
 FORTIFY := $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 # On 32 bits: files beyond 2 GiB, inodes beyond 32 bits, and times beyond 2038.
 LARGE := -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
-OUR_CPPFLAGS := -D_GNU_SOURCE $(LARGE) -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
+OUR_CPPFLAGS = -D_GNU_SOURCE -I$(BUILD) $(LARGE) -DVERSION='"$(VERSION)"' -DWITH_SYSTEMD=$(SYSTEMD) $(FORTIFY)
 # Each architecture's compiler knows some of these, and warns about the others once for each file.
 has_flag = $(shell $(CC) -Werror $(1) -S -x c -o /dev/null /dev/null >/dev/null 2>&1 && echo $(1))
 PROTECTION := $(foreach flag,-fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
@@ -78,8 +79,10 @@ endif
 COMPILE = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
 LINK = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 
-# Each configuration has objects of its own, and they are made anew when the flags change.
+# Each configuration has objects of its own, and they are made anew when the flags change. With BUILD=DIR nothing is
+# written among the sources, which may be read-only: the program is in DIR then.
 BUILD := build/$(if $(filter 1,$(STATIC)),static,dynamic)-systemd$(SYSTEMD)
+PLACE := $(if $(filter command%,$(origin BUILD)),$(BUILD),.)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 .DELETE_ON_ERROR:
@@ -87,7 +90,7 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 # -f, because the old one may be running.
 all: $(BUILD)/$(PROGRAM)
-	@cmp -s $(BUILD)/$(PROGRAM) $(PROGRAM) || cp -f $(BUILD)/$(PROGRAM) $(PROGRAM)
+	@cmp -s $(BUILD)/$(PROGRAM) $(PLACE)/$(PROGRAM) || cp -f $(BUILD)/$(PROGRAM) $(PLACE)/$(PROGRAM)
 
 $(BUILD)/$(PROGRAM): $(OBJECTS)
 	$(LINK) -o $@ $(OBJECTS) $(LDLIBS) $(OUR_LDLIBS)
@@ -95,7 +98,7 @@ $(BUILD)/$(PROGRAM): $(OBJECTS)
 
 # The page's style and script as C has them, without indentation and lines that are comments, and the digests that its
 # security policy allows them by.
-PAGE := build/page-data.h
+PAGE := $(BUILD)/page-data.h
 embedded = sed -e 's/^[[:space:]]*//' -e '/^\/\*.*\*\/$$/d' page.$(1)
 bytes_of = { printf 'static const char page_$(1)[] = {'; $(call embedded,$(2)) | od -An -v -td1 | sed 's/[0-9][0-9]*/&,/g'; echo '};'; }
 digest_of = printf '\043define PAGE_$(1)_DIGEST "sha256-%s"\n' \
@@ -129,7 +132,7 @@ run:
 	@$(MAKE) --no-print-directory all
 	@echo 'Serving http://$(if $(filter :%,$(LISTEN)),localhost)$(LISTEN)/ for you and /metrics for Prometheus; end with Ctrl-C.'
 	@echo 'It listens on $(LISTEN). To open it to the network: make run LISTEN=:9999'
-	@./$(PROGRAM) --web.listen-address='$(LISTEN)'
+	@$(PLACE)/$(PROGRAM) --web.listen-address='$(LISTEN)'
 
 test:
 	@./deps.sh build test deb
@@ -167,9 +170,9 @@ lint: $(PAGE)
 		clang --analyze --analyzer-output text -Xclang -analyzer-werror -DWITH_SYSTEMD=1 \
 			$(filter-out -DWITH_SYSTEMD=%,$(OUR_CPPFLAGS)) -std=c11 -o /dev/null $$source || exit 1; \
 	done
-	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' -std=c11
+	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' -I$(BUILD) -std=c11
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
-		--std=c11 -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
+		--std=c11 -I$(BUILD) -D_GNU_SOURCE -DWITH_SYSTEMD=1 -DVERSION='""' $(SOURCES)
 	shellcheck deps.sh .ci/run tests/run tests/coverage tests/browser/run tests/browser/screenshots tests/*.bash tests/pods/*.bash tests/soak/*.bash tests/cross/run tests/cross/swap-words bench/run inetd/*-run debian/p* $(PROGRAM).bash deploy/check/run
 	shellcheck --shell=bash --external-sources tests/*.bats tests/pods/*.bats tests/soak/*.bats tests/cross/*.bats
 
@@ -214,13 +217,31 @@ $(NOALLOC): tests/noalloc.c $(OBJECTS)
 	@mkdir -p $(@D)
 	$(LINK) -D_GNU_SOURCE -fno-builtin -I. $(NEVER_ALLOCATES) -o $@ $^ $(LDLIBS) $(OUR_LDLIBS)
 
-build/tests/replay-%: tests/fuzz-%.c tests/replay.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
-	@mkdir -p $(@D)
-	$(CC) $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -o $@ $< tests/replay.c $(PURE)
+# The pure modules are compiled once for all targets: by the builder's compiler to replay a corpus, by clang for libFuzzer.
+SANITIZED := build/sanitized
+FUZZED := build/fuzzed
+COMPILE_SANITIZED = $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -I. -MMD -MP -c -o $@ $<
 
-build/tests/fuzz-%: tests/fuzz-%.c tests/scrape.h $(PURE) $(HEADERS) $(PAGE)
+$(SANITIZED)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	clang $(OUR_CPPFLAGS) -U_FORTIFY_SOURCE -std=c11 $(WARNINGS) $(SANITIZE) -fsanitize=fuzzer -I. -o $@ $< $(PURE)
+	$(CC) $(COMPILE_SANITIZED)
+
+$(FUZZED)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	clang $(COMPILE_SANITIZED) -fsanitize=fuzzer-no-link
+
+$(SANITIZED)/page.o $(FUZZED)/page.o: $(PAGE)
+
+$(FUZZERS:%=build/tests/replay-%): build/tests/replay-%: $(SANITIZED)/tests/fuzz-%.o $(SANITIZED)/tests/replay.o \
+		$(PURE:%.c=$(SANITIZED)/%.o)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) -o $@ $^
+
+$(FUZZERS:%=build/tests/fuzz-%): build/tests/fuzz-%: $(FUZZED)/tests/fuzz-%.o $(PURE:%.c=$(FUZZED)/%.o)
+	@mkdir -p $(@D)
+	clang $(SANITIZE) -fsanitize=fuzzer -o $@ $^
+
+-include $(wildcard $(SANITIZED)/*.d $(SANITIZED)/tests/*.d $(FUZZED)/*.d $(FUZZED)/tests/*.d)
 
 # What is found is written below build/; a fixed finding belongs into tests/corpus/.
 fuzz: $(FUZZERS:%=build/tests/fuzz-%)
@@ -322,6 +343,12 @@ UNITS := metrics-sidecar.socket metrics-sidecar@.service system-metrics-sidecar.
 	 metrics-sidecar-netns@.socket metrics-sidecar-netns@.service
 INETD := metrics-sidecar.xinetd inetd.conf stunnel.conf
 RUN_SCRIPTS := tcpserver-run tcpsvd-run s6-ipcserver-run
+# What README.md points to. A cluster and Prometheus read what is below deploy/, so it is not documentation, but a link
+# leads from there to it.
+DOCS := $(wildcard *.md docs/*.md docs/images/*.png bench/results.*)
+DEPLOY := $(wildcard deploy/prometheus/*.yaml deploy/grafana/*.json deploy/kubernetes/*.yaml deploy/kubernetes/*/*.yaml)
+install_files = umask 022; for file in $(1); do $(INSTALL) -D -m 644 $$file '$(DESTDIR)$(2)'/$$file || exit 1; done
+remove_files = for file in $(1); do rm -f '$(DESTDIR)$(2)'/$$file; done
 
 # Paths of this installation, and the lines that services share.
 fill_in = sed -e 's|@BINDIR@|$(BINDIR)|g' \
@@ -333,7 +360,7 @@ install: all
 		echo "install to $(BINDIR): units and scripts cannot name such a path" >&2; exit 1 ;; esac
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDUNITDIR)' '$(DESTDIR)$(DATADIR)/inetd' \
 		'$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(MANDIR)/man8' '$(DESTDIR)$(BASHCOMPLETIONDIR)'
-	$(INSTALL) -m 755 $(PROGRAM) '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
+	$(INSTALL) -m 755 $(PLACE)/$(PROGRAM) '$(DESTDIR)$(BINDIR)/$(PROGRAM)'
 	umask 022; for unit in $(UNITS); do \
 		$(fill_in) systemd/$$unit > '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit || exit 1; \
 	done
@@ -344,14 +371,19 @@ install: all
 	$(INSTALL) -m 644 systemd/open-to-network.conf '$(DESTDIR)$(DATADIR)/systemd'
 	$(INSTALL) -m 644 $(PROGRAM).8 '$(DESTDIR)$(MANDIR)/man8'
 	$(INSTALL) -m 644 $(PROGRAM).bash '$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)'
+	$(call install_files,$(DOCS),$(DOCDIR))
+	$(call install_files,$(DEPLOY),$(DATADIR))
+	ln -sfn '$(DATADIR)/deploy' '$(DESTDIR)$(DOCDIR)/deploy'
 
 # Our files by their names; a directory only when nothing else is in it.
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/$(PROGRAM)' '$(DESTDIR)$(MANDIR)/man8/$(PROGRAM).8' \
 		'$(DESTDIR)$(BASHCOMPLETIONDIR)/$(PROGRAM)' '$(DESTDIR)$(DATADIR)/systemd/open-to-network.conf'
 	for unit in $(UNITS); do rm -f '$(DESTDIR)$(SYSTEMDUNITDIR)'/$$unit; done
-	for file in $(INETD) $(RUN_SCRIPTS); do rm -f '$(DESTDIR)$(DATADIR)/inetd'/$$file; done
-	rmdir '$(DESTDIR)$(DATADIR)/inetd' '$(DESTDIR)$(DATADIR)/systemd' '$(DESTDIR)$(DATADIR)' 2>/dev/null || :
+	$(call remove_files,$(INETD) $(RUN_SCRIPTS),$(DATADIR)/inetd)
+	$(call remove_files,$(DOCS) deploy,$(DOCDIR))
+	$(call remove_files,$(DEPLOY),$(DATADIR))
+	find '$(DESTDIR)$(DATADIR)' '$(DESTDIR)$(DOCDIR)' -type d -empty -delete 2>/dev/null || :
 
 # By whichever engine runs here; ARCH=arm64 builds for another architecture, with a compiler instead of emulation, and
 # names it in the tag, so that the image of this machine keeps its own.
@@ -385,16 +417,23 @@ test-pods:
 	@$(MAKE) --no-print-directory test-programs build/bench/crowd
 	@tests/run tests/pods/*.bats
 
+# Where the project is published and its repository is, for the package: make deb HOMEPAGE=https://...
+HOMEPAGE ?=
+
 # In a copy, because building a package leaves traces, and without what this make was told.
-.PHONY: deb
-deb:
+.PHONY: deb deb-source
+deb: deb-source
 	@./deps.sh build deb
+	cd build/deb/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CFLAGS -u CPPFLAGS -u LDFLAGS -u LDLIBS \
+		-u STATIC -u SYSTEMD -u BINDIR -u DATADIR -u DOCDIR -u MANDIR -u BASHCOMPLETIONDIR dpkg-buildpackage -b -us -uc
+	lintian --allow-root --fail-on error --tag-display-limit 0 build/deb/*.changes
+
+deb-source:
 	rm -rf build/deb
 	mkdir -p build/deb/source
 	tar --exclude=./build --exclude=./.git --exclude=./$(PROGRAM) -cf - . | tar -C build/deb/source -xf -
-	cd build/deb/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CFLAGS -u CPPFLAGS -u LDFLAGS -u LDLIBS \
-		-u STATIC -u SYSTEMD -u BINDIR -u DATADIR -u MANDIR -u BASHCOMPLETIONDIR dpkg-buildpackage -b -us -uc
-	lintian --allow-root --fail-on error --tag-display-limit 0 build/deb/*.changes
+	$(if $(HOMEPAGE),sed -i '/^Standards-Version:/a Homepage: $(HOMEPAGE)\nVcs-Browser: $(HOMEPAGE)\nVcs-Git: $(HOMEPAGE)' \
+		build/deb/source/debian/control)
 
 clean:
 	rm -rf build $(PROGRAM)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "page.h"
 
-#include "build/page-data.h"
+#include "page-data.h"
 #include "view.h"
 
 #include <inttypes.h>

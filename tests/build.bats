@@ -8,12 +8,15 @@ load helpers
 build() {
     if [ ! -d "$BATS_FILE_TMPDIR/source" ]; then
         mkdir "$BATS_FILE_TMPDIR/source"
-        cp -r "$ROOT"/*.c "$ROOT"/*.h "$ROOT"/page.css "$ROOT"/page.js "$ROOT/Makefile" "$ROOT/systemd" "$ROOT/inetd" \
-            "$ROOT/metrics-sidecar.8" "$ROOT/metrics-sidecar.bash" "$BATS_FILE_TMPDIR/source"
+        cp -r "$ROOT"/*.[ch] "$ROOT"/*.md "$ROOT"/page.css "$ROOT"/page.js "$ROOT/Makefile" "$ROOT"/metrics-sidecar.{8,bash} \
+            "$ROOT"/{systemd,inetd,debian,deploy,docs} "$BATS_FILE_TMPDIR/source"
+        mkdir "$BATS_FILE_TMPDIR"/source/{bench,tests}
+        cp "$ROOT"/bench/results.* "$BATS_FILE_TMPDIR/source/bench"
+        cp "$ROOT"/tests/*.[ch] "$BATS_FILE_TMPDIR/source/tests"
     fi
     # The variables of the make that runs the tests are not meant for this one.
-    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u BINDIR -u DATADIR -u SYSTEMDUNITDIR -u MANDIR -u BASHCOMPLETIONDIR \
-        make -C "$BATS_FILE_TMPDIR/source" "$@"
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u BINDIR -u DATADIR -u DOCDIR -u SYSTEMDUNITDIR -u MANDIR \
+        -u BASHCOMPLETIONDIR make -C "$BATS_FILE_TMPDIR/source" "$@"
 }
 
 @test "the builder's flags are kept, and ours are not lost by them" {
@@ -33,6 +36,42 @@ build() {
     run build all CFLAGS=-O0
     assert_output --partial "ports.o"
     refute_output --partial "warning"
+}
+
+# read_only COMMAND...: with the sources on a file system that is mounted read-only.
+read_only() {
+    local unshare=(unshare -m)
+    [ "$(id -u)" = 0 ] || unshare=(unshare -rm)
+    # shellcheck disable=SC2016 # of the inner shell
+    "${unshare[@]}" bash -ec 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; "$@"' bash \
+        "$BATS_FILE_TMPDIR/source" "$@"
+}
+
+@test "BUILD= builds and installs outside of sources that are read-only" {
+    build clean
+    export BATS_FILE_TMPDIR
+    export -f build
+    run read_only bash -c 'build "$@"' bash BUILD="$BATS_TEST_TMPDIR/objects" install DESTDIR="$BATS_TEST_TMPDIR/root"
+    assert_success
+    refute_output --partial warning
+    run "$BATS_TEST_TMPDIR/root/usr/local/bin/metrics-sidecar" --print --path.procfs="$FIXTURES/busy"
+    assert_line 'port_used{pod_name="test-pod"} 41'
+    cmp "$BATS_TEST_TMPDIR/objects/metrics-sidecar" "$BATS_TEST_TMPDIR/root/usr/local/bin/metrics-sidecar"
+    [ ! -e "$BATS_FILE_TMPDIR/source/build" ]
+    # They are read-only indeed.
+    run read_only touch "$BATS_FILE_TMPDIR/source/metrics-sidecar"
+    assert_failure
+    assert_output --partial "Read-only file system"
+}
+
+@test "a pure module is compiled with the sanitizers once, whatever the number of replays" {
+    local source
+    run build -n test-programs
+    assert_success
+    for source in token.c report.c tests/replay.c; do
+        assert_equal "$(grep -cE -- "-fsanitize=address.* $source( |\$)" <<<"$output")" 1
+    done
+    assert_equal "$(grep -c -- '-o build/tests/replay-' <<<"$output")" "$(find "$ROOT/tests" -name 'fuzz-*.c' | wc -l)"
 }
 
 @test "the program is hardened" {
@@ -112,7 +151,8 @@ build() {
 @test "install: every file, paths filled in; uninstall: none is left" {
     run build install DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/opt/ms
     assert_success
-    run bash -c 'cd "$1" && find . -type f | sort' bash "$BATS_TEST_TMPDIR/root"
+    run bash -c 'cd "$1" && find . -type f | grep -vE "^./opt/ms/share/(doc/|metrics-sidecar/deploy/)" | sort' bash \
+        "$BATS_TEST_TMPDIR/root"
     assert_output "./opt/ms/bin/metrics-sidecar
 ./opt/ms/lib/systemd/system/metrics-sidecar-netns@.service
 ./opt/ms/lib/systemd/system/metrics-sidecar-netns@.socket
@@ -135,14 +175,57 @@ build() {
     run grep -rL '/opt/ms/bin/metrics-sidecar' "$BATS_TEST_TMPDIR"/root/opt/ms/share/metrics-sidecar/inetd \
         "$BATS_TEST_TMPDIR"/root/opt/ms/lib/systemd/system --include='*-run' --include='*.*d' --include='*.conf' --include='*.service'
     assert_output ""
-    run grep -rE "@[A-Z]+@|$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/root/opt/ms/lib" "$BATS_TEST_TMPDIR/root/opt/ms/share"
+    run grep -rE --exclude-dir=doc "@[A-Z]+@|$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/root/opt/ms/lib" "$BATS_TEST_TMPDIR/root/opt/ms/share"
     assert_failure 1
     run find "$BATS_TEST_TMPDIR/root" -name '*-run' -not -perm 755
     assert_output ""
     run build uninstall DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/opt/ms
     assert_success
-    run find "$BATS_TEST_TMPDIR/root" -type f
+    run find "$BATS_TEST_TMPDIR/root" ! -type d
     assert_output ""
+}
+
+@test "install brings what README points to: documents, rules, dashboard, manifests" {
+    local target=$BATS_TEST_TMPDIR/root share=$BATS_TEST_TMPDIR/root/usr/share file
+    run build install DESTDIR="$target" PREFIX=/usr
+    assert_success
+    # All that users apply: what only checks it is left out.
+    diff -r --exclude=check "$ROOT/deploy" "$share/metrics-sidecar/deploy"
+    for file in "$ROOT"/*.md "$ROOT"/docs/*.md; do
+        cmp "$file" "$share/doc/metrics-sidecar/${file#"$ROOT"/}"
+    done
+    # In the package the link is relative, and leads there too.
+    assert_equal "$(readlink "$share/doc/metrics-sidecar/deploy")" /usr/share/metrics-sidecar/deploy
+    ln -sfn ../../metrics-sidecar/deploy "$share/doc/metrics-sidecar/deploy"
+    [ "$(links "$share/doc/metrics-sidecar" | wc -l)" -gt 15 ]
+    while read -r file; do
+        [ -e "$share/doc/metrics-sidecar/$file" ] || fail "$file is not installed"
+    done < <(links "$share/doc/metrics-sidecar")
+    run find "$share" -type d ! -perm -555
+    assert_output ""
+}
+
+# links DIRECTORY: the files that documents there point to, from that directory on.
+links() {
+    local file
+    (cd "$1" && for file in *.md docs/*.md; do
+        grep -oE '\]\([^)#]+|(src|srcset)="[^"]+' "$file" | grep -v '://' | sed -E "s|^[^(\"]*.|$(dirname "$file")/|"
+    done) | sort -u
+}
+
+@test "make deb HOMEPAGE= says in the package where the project is; without it there is no such field" {
+    local field
+    run build deb-source HOMEPAGE=https://example.org/metrics-sidecar
+    assert_success
+    for field in Homepage Vcs-Browser Vcs-Git; do
+        assert_equal "$(sed -n "1,/^\$/s/^$field: //p" "$BATS_FILE_TMPDIR/source/build/deb/source/debian/control")" \
+            https://example.org/metrics-sidecar
+    done
+    run bash -c 'cd "$1" && dpkg-gencontrol -pmetrics-sidecar -O 2>/dev/null' bash "$BATS_FILE_TMPDIR/source/build/deb/source"
+    assert_line "Homepage: https://example.org/metrics-sidecar"
+    run build deb-source
+    assert_success
+    cmp "$ROOT/debian/control" "$BATS_FILE_TMPDIR/source/build/deb/source/debian/control"
 }
 
 @test "uninstall: what is not ours stays; a path that units cannot name is refused; no umask hides what is installed" {
@@ -264,6 +347,7 @@ complete_words() {
     for module in $order; do
         below=${below#*"$module"}
         while read -r included; do
+            [ "$included" != page-data ] || continue # made of page.css and page.js
             [ "$included" = "$module" ] || [[ " $below " == *" $included "* ]] ||
                 fail "$module includes $included, which is not below it"
         done < <(sed -nE 's/^#include "([a-z-]+)\.h"$/\1/p' "$ROOT/$module.c" "$ROOT/$module.h" 2>/dev/null)
