@@ -68,7 +68,9 @@ pods_instead_of_kubernetes() {
         pod four Running http 10.0.0.4:8080
     } >"$BATS_TEST_TMPDIR/pods"
     sed -e "/^    kubernetes_sd_configs:\$/r $BATS_TEST_TMPDIR/pods" -e '/^    kubernetes_sd_configs:$/d' \
-        -e '/^      - role: pod$/d' "$DEPLOY/scrape.yaml"
+        -e '/^      - role: pod$/d' "$DEPLOY/scrape-kubernetes.yaml"
+    # The jobs of hosts, pasted below.
+    sed '1,/^scrape_configs:$/d' "$DEPLOY/scrape.yaml"
 }
 
 @test "promtool check config takes the jobs, pasted into a prometheus.yml that has the rules" {
@@ -82,8 +84,26 @@ pods_instead_of_kubernetes() {
     assert_output --partial "SUCCESS: 1 rule files found"
     assert_output --partial "is valid prometheus config file syntax"
     # And what stood there before is what the documentation of Prometheus asks for.
-    run grep -A 1 '^    kubernetes_sd_configs:$' "$DEPLOY/scrape.yaml"
+    run grep -A 1 '^    kubernetes_sd_configs:$' "$DEPLOY/scrape-kubernetes.yaml"
     assert_line --index 1 "      - role: pod"
+}
+
+@test "promtool check config of Debian 12 takes scrape.yaml as it is, and nothing but the discovery of scrape-kubernetes.yaml is unknown to it" {
+    run "$PROMTOOL" check config "$DEPLOY/scrape.yaml"
+    assert_success
+    assert_output --partial "SUCCESS"
+    run "$PROMTOOL" check config "$DEPLOY/scrape-kubernetes.yaml"
+    [ "$status" -eq 0 ] || {
+        assert_line --regexp 'line [0-9]+: field kubernetes_sd_configs not found'
+        refute_output --regexp 'field [^k]'
+    }
+}
+
+@test "README says which Prometheus the tests run with" {
+    local version
+    version=$("$PROMETHEUS" --version 2>&1 | sed -nE 's/^prometheus, version ([0-9]+\.[0-9]+)\..*/\1/p')
+    [ -n "$version" ]
+    grep -qF "Prometheus $version" "$ROOT/README.md"
 }
 
 # targets_of JOB: what is scraped of it, the labels sorted.

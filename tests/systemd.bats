@@ -386,6 +386,27 @@ burst() {
     done
 }
 
+@test "metrics-sidecar.socket and metrics-sidecar-supervised.socket: each ends the other, and its port is free" {
+    local before=metrics-sidecar-supervised.socket unit
+    machine systemctl start "$before"
+    # Its service holds the listening socket too.
+    port_serves 9999
+    is_active "${before%.socket}.service"
+    for unit in metrics-sidecar.socket metrics-sidecar-supervised.socket; do
+        machine systemctl start "$unit"
+        is_active "$unit"
+        is_inactive "$before"
+        port_serves 9999
+        before=$unit
+    done
+    is_active metrics-sidecar-supervised.service
+    # Both enabled is a mistake that leaves one of them, not none.
+    machine systemctl stop metrics-sidecar-supervised.socket
+    run machine systemctl start sockets.target metrics-sidecar.socket
+    assert_success
+    assert_nothing_failed
+}
+
 @test "600 connections in one second leave every socket unit active, and serving" {
     ns_sysctl ip_local_port_range "32768 60999"
     make_other_namespace

@@ -487,7 +487,7 @@ configure_prometheus() {
         echo "rule_files: [$BATS_TEST_TMPDIR/rules.yaml]"
         echo 'global: { evaluation_interval: 1s }'
         sed -e 's/_interval: 15s/_interval: 1s/; s/_timeout: 10s/_timeout: 1s/; s/kubernetes_sd_configs:/static_configs:/' \
-            -e "/- role: pod/ { r $BATS_TEST_TMPDIR/targets" -e 'd }' "$ROOT/deploy/prometheus/scrape.yaml"
+            -e "/- role: pod/ { r $BATS_TEST_TMPDIR/targets" -e 'd }' "$ROOT/deploy/prometheus/scrape-kubernetes.yaml"
     } >"$BATS_TEST_TMPDIR/prometheus.yml"
     sed 's/for: 2m/for: 5s/' "$ROOT/deploy/prometheus/rules.yaml" >"$BATS_TEST_TMPDIR/rules.yaml"
 }
