@@ -191,18 +191,155 @@ assert_named() {
     done
 }
 
-@test "README and the manual page give the ranges of numbers that the program has" {
-    local option range
-    for option in $("$PROGRAM" --help | sed -nE 's/^ +(--[a-z.-]+)=.*/\1/p'); do
-        range=$("$PROGRAM" --print "$option=x" 2>&1 >/dev/null | sed -nE 's/.*not a whole number from ([0-9]+ to [0-9]+)$/\1/p')
-        [ -n "$range" ] || continue
-        grep -qF "\`$option=" "$ROOT/README.md" || fail "README does not name $option"
-        grep -F "\`$option=" "$ROOT/README.md" | grep -qF ", $range" || fail "README: $option is not $range"
-        sed -n "/^\.It Fl -${option#--} /,/^\.It/p" "$ROOT/metrics-sidecar.8" | tr '\n' ' ' | grep -qF " $range" ||
-            fail "manual page: $option is not $range"
-        echo "$option" >>"$BATS_TEST_TMPDIR/numbers"
+# options_in program|help|README|manual: a line for each option, as it is told there: name, variable, default, range.
+options_in() {
+    python3 - "$ROOT" "$PROGRAM" "$1" <<'PYTHON'
+import os, re, subprocess, sys
+
+root, program, place = sys.argv[1:]
+RANGE = r"(\d+) to (\d+)"
+
+
+def read(name):
+    with open(os.path.join(root, name)) as f:
+        return f.read()
+
+
+def say(*arguments, **variables):
+    run = subprocess.run([program, *arguments], env={"POD_NAME": "x", **variables}, capture_output=True, text=True)
+    return run.stdout + run.stderr
+
+
+def last(pattern, text):
+    found = re.findall(pattern, text)
+    return found[-1].strip() if found else "-"
+
+
+def range_in(text):
+    found = re.search(RANGE, text)
+    return " to ".join(found.groups()) if found else "-"
+
+
+def of_program():
+    """Variable and default of a number as the source has them; the range as option and variable refuse a value."""
+    defaults_of_help = {option: default for option, _, default, _ in of_help()}
+    source = read("options.c")
+    defaults = re.search(r"\nset_defaults\(.*?\n}\n", source, re.S)[0]
+    for row in re.findall(r"\{ \"(.*?) \},\n", source, re.S):
+        option = row.split('"')[0]
+        variable = last(r'"([A-Z_]+_[A-Z_]+)"', row)
+        ranges = "-"
+        default = defaults_of_help[option]
+        number = re.search(r"NUMBER\((\w+)\)", row)
+        if number:
+            ranges = range_in(say("--print", f"--{option}=x"))
+            assert ranges == range_in(say("--print", **{variable: "x"})), option
+            default = last(rf"\.{number[1]} = (\d+)", defaults).replace("-", "0")
+        yield option, variable, default, ranges
+
+
+def of_help():
+    text = say("--help")
+    variables = text.split("Environment, ")[1].split(":")[1].split()
+    assert variables.pop(0) == "METRICS_SIDECAR_PORT"
+    for option, argument, rest in re.findall(r"^  --([a-z.-]+)(=\S+)? +(.*)$", text, re.M):
+        # They stand there in the order of the options that have one.
+        yield option, variables.pop(0) if argument else "-", last(r"\(([^);]*)[^)]*\)$", rest), range_in(rest)
+    assert not variables, variables
+
+
+def of_readme():
+    table = read("README.md").split("| option | variable | default |\n")[1].split("\n\n")[0]
+    for line in table.splitlines()[1:]:
+        told, variable, default = (cell.strip() for cell in line.strip("|").split("|"))
+        for option in re.match(r"(?:`--[^`]+`(?:, (?=`--))?)+", told)[0].split(", "):
+            yield (re.match(r"`--([a-z.-]+)", option)[1], last(r"^`([A-Z_]+)`", variable),
+                   last(r"^[^;:]+|^:\d+", default.replace("`", "")), range_in(told) if "=" in option else "-")
+
+
+def of_manual():
+    text = read("metrics-sidecar.8")
+    variables = {option: variable for variable, option in
+                 re.findall(r"^\.It Ev ([A-Z_]+)\n\.Fl -([a-z.-]+)", text, re.M)}
+    part = text.split(".Ss Options\n")[1].split(".Sh ENVIRONMENT")[0]
+    for item in part.split("\n.It Fl -")[1:]:
+        head, body = item.split("\n", 1)
+        body = " ".join(re.sub(r"^\.(Ql|Pa|Fl|Ar|Xr|Va|Ev|Pq) ", "", line) for line in body.splitlines())
+        option = head.split()[0]
+        yield (option, variables.get(option, "-"), last(r"default is (?:the )?(.+?) ?[.,;:](?:\s|$)", body),
+               range_in(body) if "Ns" in head else "-")
+
+
+places = {"program": of_program, "help": of_help, "README": of_readme, "manual": of_manual}
+for option, variable, default, ranges in places[place]():
+    print(option, variable, default, ranges)
+PYTHON
+}
+
+@test "every option has the same variable, default and range in the program, --help, README and the manual page" {
+    local place file=$BATS_TEST_TMPDIR/options
+    for place in program help README manual; do
+        options_in "$place" | sort >"$file.$place"
+        [ "$(wc -l <"$file.$place")" -eq "$("$PROGRAM" --help | grep -c '^  --')" ]
     done
-    [ "$(wc -l <"$BATS_TEST_TMPDIR/numbers")" -eq 5 ]
+    diff "$file.program" "$file.help"
+    diff "$file.program" "$file.README"
+    diff "$file.program" "$file.manual"
+    # A variable without an option.
+    METRICS_SIDECAR_PORT=x run "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
+    assert_output --partial "METRICS_SIDECAR_PORT=x: not a whole number from 1 to 65535"
+    grep -qF 'METRICS_SIDECAR_PORT` for the port alone, 1 to 65535 |' "$ROOT/README.md"
+    grep -qF 'every address: 1 to 65535; the default is 9999.' "$ROOT/metrics-sidecar.8"
+}
+
+# texts: what users read or install, by name.
+texts() {
+    (cd "$ROOT" && ls README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs/*.md metrics-sidecar.8 systemd/* inetd/* \
+        deploy/kubernetes/*.yaml deploy/kubernetes/*/*.yaml debian/control Dockerfile page.c)
+}
+
+@test "every text names options and variables that exist, with values that the program takes" {
+    local text word option value variables
+    variables=$(grep -oE '"(METRICS_SIDECAR|POD)_[A-Z_]+"' "$ROOT/options.c" | tr -d '"')
+    "$PROGRAM" --help | sed -nE 's/^  (--[a-z.-]+).*/\1/p' >"$BATS_TEST_TMPDIR/options"
+    # Options of other programs, which texts name as ours.
+    printf '%s\n' --allowed-unsafe-sysctls --collector.sysctl.include >>"$BATS_TEST_TMPDIR/options"
+    while read -r text; do
+        # In code that begins with an option, behind the program's name, and as the manual page has them.
+        while read -r word; do
+            option=${word%%=*}
+            grep -qxF -- "$option" "$BATS_TEST_TMPDIR/options" || fail "$text: $word: no such option"
+            value=${word#"$option"}
+            [[ $value =~ ^=[0-9]+$ ]] || continue
+            run "$PROGRAM" --print --path.procfs="$FIXTURES/idle" "$word"
+            assert_success
+            echo "$word" >>"$BATS_TEST_TMPDIR/values"
+        done < <({
+            grep -oE '`--[a-z][a-z.-]*(=[^` ]*)?' "$ROOT/$text" | tr -d '`'
+            grep -oE '(^|[^c] |[/`@])metrics-sidecar( --[a-z][a-z.-]*(=[^` ]*)?)+' "$ROOT/$text" | grep -oE -- '--[a-z][a-z.-]*(=[^` ]*)?'
+            sed -nE 's/^\.(It )?Fl -([a-z.-]+).*/--\2/p' "$ROOT/$text"
+        } | sed 's/[.,:]*$//' | sort -u)
+        while read -r word; do
+            grep -qxF "${word%%=*}" <<<"$variables" || fail "$text: $word: no such variable"
+            [[ $word == *=* ]] || continue
+            run env "$word" "$PROGRAM" --print --path.procfs="$FIXTURES/idle"
+            refute_output --partial ': default used'
+            echo "$word" >>"$BATS_TEST_TMPDIR/values"
+        done < <(grep -oE 'METRICS_SIDECAR_[A-Z]+(_[A-Z]+)*(=[0-9]+)?' "$ROOT/$text" | sort -u)
+    done < <(texts)
+    [ "$(sort -u "$BATS_TEST_TMPDIR/values" | wc -l)" -ge 2 ]
+}
+
+@test "no text says that there is no authentication" {
+    local text
+    for text in $(texts); do
+        # Lines end anywhere.
+        run grep -lziE '(no|without|neither|any)[[:space:]]+(kind[[:space:]]+of[[:space:]]+)?authentication|unauthenticated' "$ROOT/$text"
+        assert_output ""
+    done
+    # Who reaches the port is told together with the option that asks for more.
+    run bash -c 'sed -n "/^\.Sh SECURITY/,/^\.Sh/p" "$1" | tr "\n" " "' bash "$ROOT/metrics-sidecar.8"
+    assert_output --partial 'Without .Fl -bearer-token-file whoever reaches the port may read the metrics'
 }
 
 @test "mandoc has nothing to say about the manual page" {
