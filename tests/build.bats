@@ -332,12 +332,50 @@ complete_words() {
     done
 }
 
-@test "no function is longer than 60 lines, and main no longer than 30" {
-    run awk 'FNR == 1 { start = 0 }
+# rule PATTERN: the number that CONTRIBUTING.md has there.
+rule() {
+    tr '\n' ' ' <"$ROOT/CONTRIBUTING.md" | sed -nE "s/.*$1.*/\1/p"
+}
+
+@test "functions and modules are as long as CONTRIBUTING.md says" {
+    local longest main shortest
+    longest=$(rule 'about 15 lines, ([0-9]+) at the most')
+    main=$(rule ' at the most, `main` ([0-9]+)\.')
+    shortest=$(rule 'and holds ([0-9]+) lines or more')
+    [ "$longest" -le 40 ] && [ "$main" -le 30 ] && [ "$shortest" -gt 0 ]
+    # The lines between the braces.
+    run awk -v longest="$longest" -v main="$main" 'FNR == 1 { start = 0 }
         /^\{$/ { start = FNR; name = before }
-        /^\}$/ && start { n = FNR - start; if (n > 60 || (name ~ /^main\(/ && n > 30)) print FILENAME ": " name ": " n; start = 0 }
+        /^\}$/ && start { n = FNR - start - 1; if (n > longest || (name ~ /^main\(/ && n > main)) print FILENAME ": " name ": " n; start = 0 }
         { before = $0 }' "$ROOT"/*.c
     assert_output ""
+    run awk -v shortest="$shortest" 'FNR == 1 && NR > 1 && lines < shortest { print file ": " lines } { lines = FNR; file = FILENAME }
+        END { if (lines < shortest) print file ": " lines }' "$ROOT"/*.c
+    assert_output ""
+}
+
+@test "the other numbers of CONTRIBUTING.md: columns, the compilers, what the tests try" {
+    local number
+    number=$(rule 'C11, tabs of 8, ([0-9]+) columns')
+    grep -qx "ColumnLimit: *$number" "$ROOT/.clang-format"
+    grep -qx "TabWidth: *8" "$ROOT/.clang-format"
+    number=$(rule 'the format \(clang-format ([0-9]+)\)')
+    # The one of Debian 12; only those who lint have it.
+    if command -v clang-format >/dev/null; then
+        run clang-format --version
+        assert_output --partial "version $number."
+    fi
+    number=$(rule 'the tests try ([0-9]+) \| \| `make soak')
+    grep -qF "worlds/run\" 1-$number" "$ROOT/tests/worlds.bats"
+}
+
+@test "the checklists of CONTRIBUTING.md name files that exist" {
+    local file
+    for file in $(sed -n '/^## A new metric/,/^## Architectures/p' "$ROOT/CONTRIBUTING.md" | grep -oE '`[a-z/-]+\.([a-z]+\.)?(c|h|8|md|bats|yaml|json)`|`[A-Z]+\.md`' | tr -d '`' | sort -u); do
+        [ -e "$ROOT/$file" ] || [ -e "$ROOT/deploy/prometheus/$file" ] || fail "$file: no such file"
+        echo "$file" >>"$BATS_TEST_TMPDIR/files"
+    done
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/files")" -ge 15 ]
 }
 
 @test "arrows point down: no module includes one above it" {

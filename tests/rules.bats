@@ -99,11 +99,13 @@ pods_instead_of_kubernetes() {
     }
 }
 
-@test "README says which Prometheus the tests run with" {
-    local version
-    version=$("$PROMETHEUS" --version 2>&1 | sed -nE 's/^prometheus, version ([0-9]+\.[0-9]+)\..*/\1/p')
-    [ -n "$version" ]
-    grep -qF "Prometheus $version" "$ROOT/README.md"
+@test "README says which Prometheus the tests run with, and which Grafana the dashboard is compared with" {
+    local tested grafana
+    tested=$("$PROMETHEUS" --version 2>&1 | sed -nE 's/^prometheus, version ([0-9]+\.[0-9]+)\..*/\1/p')
+    grafana=$(jq -r '.dependencies["@grafana/schema"]' "$ROOT/deploy/check/package.json")
+    [ -n "$tested" ]
+    grep -qF "Prometheus $tested, " "$ROOT/README.md"
+    grep -qF "Grafana ${grafana%.*} publishes" "$ROOT/README.md"
 }
 
 # targets_of JOB: what is scraped of it, the labels sorted.
