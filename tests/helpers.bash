@@ -376,3 +376,20 @@ make_procfs() {
     printf '32768\t60999\n' >"$1/sys/net/ipv4/ip_local_port_range"
     printf '\n' >"$1/sys/net/ipv4/ip_local_reserved_ports"
 }
+
+# blocks FILE: a line for each fenced block of it: the heading above, a TAB, its kind, "text" where it says none.
+blocks() {
+    awk '/^ *```/ { inside = !inside; if (inside) { sub(/^ *```/, ""); print heading "\t" ($0 == "" ? "text" : $0) } next }
+        !inside && /^#+ / { heading = $0; sub(/^#+ /, "", heading) }' "$ROOT/$1"
+}
+
+# block_below FILE HEADING KIND [N]: the Nth block of that kind below a heading, as a reader copies it.
+block_below() {
+    awk -v wanted="$2" -v kind="$3" -v number="${4:-1}" '
+        /^ *```/ { inside = !inside; sub(/^ *```/, "")
+            if (inside) here = heading == wanted && ($0 == "" ? "text" : $0) == kind && ++n == number
+            next }
+        !inside && /^#+ / { heading = $0; sub(/^#+ /, "", heading) }
+        inside && here { print; found = 1 }
+        END { exit !found }' "$ROOT/$1"
+}

@@ -117,6 +117,34 @@ samples() {
     done
 }
 
+# without_threshold QUERY: where nothing is wrong, an expression of an alert finds nothing.
+without_threshold() {
+    sed -E 's/ (>|==|!=) [0-9]+(\.[0-9]+)?//g; s/\{netns="other"\}//; s/outcome="[a-z]+"//' <<<"$1"
+}
+
+@test "every query of docs/metrics.md finds something" {
+    local heading n=0 last="" expression number=0
+    start_server --web.listen-address=127.0.0.1:9999 --top-destinations=5
+    hold "listen 127.0.0.1 5000" "connect 127.0.0.1 5000 127.0.0.1 ~40000"
+    start_prometheus docs=9999
+    # rate() needs two scrapes.
+    wait_until 20 finds 'changes(port_total[1m]) == 0 and count_over_time(port_total[1m]) > 1'
+    while IFS= read -r heading; do
+        [ "$heading" = "$last" ] || n=0
+        last=$heading
+        n=$((n + 1))
+        number=$((number + 1))
+        expression=$(block_below docs/metrics.md "$heading" promql "$n")
+        run query "$expression"
+        assert_success
+        [ -n "$output" ] || finds "$(without_threshold "$expression")" || fail "$heading: $expression: nothing found"
+    done < <(blocks docs/metrics.md | sed -n 's/\tpromql$//p')
+    assert_equal "$number" "$(grep -c '^```promql$' "$ROOT/docs/metrics.md")"
+    # An expression of a metric that does not exist finds nothing either way.
+    run finds "$(without_threshold 'port_nonexistent > 1')"
+    assert_failure
+}
+
 @test "OpenMetrics, as Prometheus asks for it: its media type, and # EOF at the end" {
     local accept='application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75'
     accept+=',text/plain;version=0.0.4;q=0.5,*/*;q=0.1'

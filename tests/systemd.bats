@@ -386,6 +386,19 @@ burst() {
     done
 }
 
+# The machine has no curl, and shares its network namespace with this test: commands of systemd are run in it, others here.
+@test "README.md, on a host: the commands as they stand" {
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    printf '#!/bin/sh\nexec nsenter -a -t %s -- systemctl "$@"\n' "$INIT_PID" >"$BATS_TEST_TMPDIR/bin/systemctl"
+    chmod 755 "$BATS_TEST_TMPDIR/bin/systemctl"
+    block_below README.md "On a host" sh >"$BATS_TEST_TMPDIR/block"
+    run -0 --separate-stderr env PATH="$BATS_TEST_TMPDIR/bin:$PATH" "${NS_ENTER[@]}" -- sh -e "$BATS_TEST_TMPDIR/block"
+    assert_line --regexp '^port_used\{pod_name="test-pod"\} [0-9]+$'
+    assert_line --regexp '^metrics_sidecar_info\{.*launcher="inetd",netns="same"\} 1$'
+    [ "$(machine systemctl is-enabled metrics-sidecar.socket)" = enabled ]
+    machine systemctl disable --now metrics-sidecar.socket
+}
+
 @test "metrics-sidecar.socket and metrics-sidecar-supervised.socket: each ends the other, and its port is free" {
     local before=metrics-sidecar-supervised.socket unit
     machine systemctl start "$before"
