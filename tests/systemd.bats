@@ -172,6 +172,15 @@ UNITS=(metrics-sidecar.socket metrics-sidecar@1.service system-metrics-sidecar.s
     assert_output "$("$PROGRAM" --version)"
 }
 
+@test "the package has the documents by their names, and what README points to" {
+    local documents=$MACHINE/usr/share/doc/metrics-sidecar file
+    for file in README.md SECURITY.md docs/runbook.md docs/images/report.png bench/results.svg deploy/grafana/dashboard.json \
+        deploy/prometheus/rules.yaml deploy/prometheus/scrape.yaml deploy/kubernetes/sidecar/kustomization.yaml; do
+        cmp "$ROOT/$file" "$documents/$file"
+    done
+    assert_equal "$(readlink "$documents/deploy")" ../../metrics-sidecar/deploy
+}
+
 @test "the package enables nothing and starts nothing" {
     run machine systemctl list-unit-files --no-legend --plain 'metrics-sidecar*'
     [ "${#lines[@]}" -eq 6 ]
