@@ -71,7 +71,23 @@ check_blocks() {
 docs/other.md: Other: text: not in one line of tests/blocks.txt"
 }
 
-# paste SHELL-BLOCK-FILE: as somebody in the namespace who has the program in the path, in an empty directory.
+@test "README.md, two commands: the first serves a page and metrics, the second is what runs this" {
+    local commands
+    mapfile -t commands < <(block_below README.md "Two commands" sh)
+    [ "${#commands[@]}" -eq 2 ]
+    [[ ${commands[1]} =~ ^make\ test\ +# ]]
+    ns_create
+    start run ns env -C "$ROOT" -u LISTEN -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh -c "exec ${commands[0]}"
+    wait_until 60 serves
+    run ns curl -s http://localhost:9999/
+    assert_output --partial '<!DOCTYPE html>'
+    # Nothing but this machine can connect.
+    run grep -h ':270F 0\{8,32\}:0000 0A' "/proc/$NS_PID/net/tcp" "/proc/$NS_PID/net/tcp6"
+    assert_equal "${#lines[@]}" 2
+    refute_output --regexp ' 0+:270F '
+}
+
+# paste_block SHELL-BLOCK-FILE: as somebody in the namespace who has the program in the path, in an empty directory.
 paste_block() {
     mkdir "$BATS_TEST_TMPDIR/here"
     (cd "$BATS_TEST_TMPDIR/here" && PATH="$(dirname "$PROGRAM"):$PATH" ns sh <"$1")
