@@ -74,6 +74,7 @@ take_scrape(const struct answer_facts *facts, struct exposition_scrape *ret_scra
 		.launcher = facts->launcher,
 		.netns = facts->netns,
 		.names_destinations = facts->names_destinations,
+		.in_kubernetes = facts->in_kubernetes,
 		.outcomes = facts->outcomes,
 		.outcome_count = facts->outcome_count,
 		.start_time_ms = facts->start_time_ms,

@@ -29,7 +29,8 @@ enum {
 	 */
 	ANSWER_SAMPLES = 47,
 	ANSWER_SAMPLE = 171,
-	/* The page: twice the pod name, and so many bytes besides it and the rows. */
+	/* The page: twice the pod name, and so many bytes besides it and the rows.
+	 */
 	ANSWER_PAGE = 20480,
 	ANSWER_PAGE_ROW = 320, /* of a named destination */
 	/*
@@ -61,6 +62,7 @@ struct answer_facts {
 	/* Why figures would be those of another namespace than this file's, or NULL. */
 	const char *netns_error, *netns_file;
 	bool names_destinations;
+	bool in_kubernetes;
 	bool needs_token;
 	int token_error;    /* why there is none: every request gets 503; or 0 */
 	struct token token; /* that a request must show */

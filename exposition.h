@@ -47,6 +47,7 @@ struct exposition_scrape {
 	const char *launcher;
 	const char *netns;       /* "same", "other", "unknown" */
 	bool names_destinations; /* those of report->top, if there are any */
+	bool in_kubernetes;      /* whoever reads it may have kubectl */
 	/*
 	 * Under the supervisor only; else outcome_count is 0 and the families are left
 	 * out.

@@ -473,6 +473,8 @@ fill_facts(const struct options *options, const struct job *job, struct meter *m
 		.netns_file = options->netns_file,
 		.netns_error = find_netns_error(options->netns_file, &lost),
 		.names_destinations = options->top_destinations > 0,
+		/* The kubelet sets it in every container, whatever the pod says. */
+		.in_kubernetes = getenv("KUBERNETES_SERVICE_HOST") != NULL,
 		.needs_token = options->token_file != NULL,
 		.outcomes = outcomes,
 		.outcome_count = job->supervised ? SUPERVISOR_OUTCOMES : 0,
@@ -1090,7 +1092,7 @@ main(int argc, char *argv[])
 	service.argv = argv;
 	take_inheritance(&service);
 	if (options_parse(&options, argc, argv, &message) < 0) {
-		log_message("%s", text);
+		log_message("%s; see --help", text);
 		return EXIT_USAGE;
 	}
 	return run(&options, &service);

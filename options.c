@@ -75,7 +75,14 @@ take_mode(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
 	(void)value;
-	(void)reason;
+	/* Whoever asks for help or the version gets it, whatever else is there. */
+	if (options->mode >= OPTIONS_MODE_HELP)
+		return 0;
+	if (options->mode != OPTIONS_MODE_FIND_OUT && options->mode != spec->max &&
+		spec->max < OPTIONS_MODE_HELP) {
+		buf_printf(reason, "only one of --inetd, --print and --report");
+		return -EINVAL;
+	}
 	options->mode = (enum options_mode)spec->max;
 	return 0;
 }
@@ -247,7 +254,7 @@ static const struct spec specs[] = {
 	{ "print", MODE(PRINT), .help = "print the metrics, no HTTP" },
 	{ "report", MODE(REPORT), .help = "print a report for a person" },
 	{ "watch", .take = take_watch, .help = "the report every 2 s, until interrupted" },
-	{ "help", MODE(HELP), .help = "print this" },
+	{ "help", MODE(HELP), .help = "print this; so does -h" },
 	{ "version", MODE(VERSION), .help = "print the version" },
 };
 
@@ -259,6 +266,8 @@ static const struct spec specs[] = {
 enum {
 	SPECS = sizeof(specs) / sizeof(specs[0]),
 };
+
+_Static_assert((int)SPECS < 'h', "getopt_long() returns an index, or that letter");
 
 static void
 set_defaults(struct options *options)
@@ -340,7 +349,8 @@ take_option(struct options *options, const struct spec *spec, const char *value,
 
 	if (spec->take(options, spec, value, &reason) == 0)
 		return 0;
-	buf_printf(message, "use --%s=%.64s: %s", spec->option, value, text);
+	buf_printf(message, "use --%s%s%.64s: %s", spec->option, value ? "=" : "",
+		value ? value : "", text);
 	return -EINVAL;
 }
 
@@ -368,10 +378,14 @@ take_arguments(struct options *options, int argc, char *argv[],
 
 	fill_long_options(long_options);
 	opterr = 0;
-	while ((i = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+	while ((i = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
 		if (i == ':' || i == '?') {
 			describe_unknown(i, argv, message);
 			return -EINVAL;
+		}
+		if (i == 'h') {
+			options->mode = OPTIONS_MODE_HELP;
+			continue;
 		}
 		if (take_option(options, &specs[i], optarg ? strip(optarg) : NULL,
 			    message) < 0)
@@ -422,26 +436,38 @@ settle_addresses(struct options *options)
 		listen_merge_addresses(options->addresses, options->address_count);
 }
 
+/* The report of a sidecar that names none to the network names them all the same. */
+static void
+settle_top_destinations(struct options *options, bool is_option)
+{
+	if (is_option)
+		return;
+	if (options->top_destinations == UINT_MAX)
+		options->top_destinations = 0;
+	if (options->top_destinations == 0 && options->mode == OPTIONS_MODE_REPORT)
+		options->top_destinations = REPORT_TOP_DESTINATIONS;
+}
+
 int
 options_parse(struct options *ret_options, int argc, char *argv[], struct buf *message)
 {
-	bool given[SPECS] = { false }, is_option;
+	bool given[SPECS] = { false }, is_source_option, is_top_option;
 	struct options options;
 
 	set_defaults(&options);
 	if (take_arguments(&options, argc, argv, given, message) < 0)
 		return -EINVAL;
-	is_option = options.source != PORTS_SOURCE_AUTO;
+	is_source_option = options.source != PORTS_SOURCE_AUTO;
+	is_top_option = options.top_destinations != UINT_MAX;
 	take_environment(&options, given);
-	if (settle_source(&options, is_option, message) < 0)
+	if (settle_source(&options, is_source_option, message) < 0)
 		return -EINVAL;
-	if (options.watches && options.mode != OPTIONS_MODE_REPORT) {
+	if (options.watches && options.mode < OPTIONS_MODE_HELP &&
+		options.mode != OPTIONS_MODE_REPORT) {
 		buf_printf(message, "use --watch: only with --report");
 		return -EINVAL;
 	}
-	if (options.top_destinations == UINT_MAX)
-		options.top_destinations =
-			options.mode == OPTIONS_MODE_REPORT ? REPORT_TOP_DESTINATIONS : 0;
+	settle_top_destinations(&options, is_top_option);
 	settle_addresses(&options);
 	*ret_options = options;
 	return 0;

@@ -25,7 +25,7 @@ enum options_mode {
 	OPTIONS_MODE_INETD,
 	OPTIONS_MODE_PRINT,
 	OPTIONS_MODE_REPORT,
-	OPTIONS_MODE_HELP,
+	OPTIONS_MODE_HELP, /* from here on: whatever else is asked for */
 	OPTIONS_MODE_VERSION,
 };
 

@@ -238,6 +238,21 @@ write_row(struct buf *b, const struct usage_totals *totals,
 		view_share(used, totals->total));
 }
 
+/* Where no destination is named: how to see them all the same. */
+static void
+write_not_named(struct buf *b, bool in_kubernetes)
+{
+	buf_printf(b,
+		"<p>Not named, because that shows remote addresses to whoever can open "
+		"this page. Now, without a restart: %s. To name ten here, "
+		"start with <code>--top-destinations=10</code> or set "
+		"<code>METRICS_SIDECAR_TOP_DESTINATIONS=10</code>.</p>\n",
+		in_kubernetes ? "<code>kubectl exec -it POD -c metrics-sidecar -- "
+				"/metrics-sidecar --report</code>"
+			      : "<code>metrics-sidecar --report</code> where this one "
+				"runs");
+}
+
 static void
 write_destinations(struct buf *b, const struct exposition_scrape *scrape)
 {
@@ -245,13 +260,7 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape)
 
 	buf_printf(b, "<section id=\"destinations\">\n<h2>Top destinations</h2>\n");
 	if (!scrape->names_destinations) {
-		buf_printf(b,
-			"<p>Not named, because that shows remote addresses to whoever "
-			"can open this page. Now, without a restart: <code>kubectl exec "
-			"-it POD -c metrics-sidecar -- /metrics-sidecar --report</code>. "
-			"To name ten here, start with "
-			"<code>--top-destinations=10</code> or set "
-			"<code>METRICS_SIDECAR_TOP_DESTINATIONS=10</code>.</p>\n");
+		write_not_named(b, scrape->in_kubernetes);
 	} else if (report->top_count == 0) {
 		buf_printf(b, "<p>No destination to name.</p>\n");
 	} else {
@@ -286,7 +295,9 @@ write_states(struct buf *b, const struct ports_report *report)
 		view_write_count(b, report->sockets[USAGE_UDP][state]);
 		buf_printf(b, "</td></tr>\n");
 	}
-	buf_printf(b, "</tbody>\n</table>\n</section>\n");
+	buf_printf(b, "</tbody>\n</table>\n<p>");
+	view_write_leak(b, report);
+	buf_printf(b, "</p>\n</section>\n");
 }
 
 /* 0 for none, then 1 to 4: the more, the darker. Rounded up: what is full is darkest,

@@ -10,7 +10,7 @@ const say = (text, trouble) => {
 	status.classList.toggle("trouble", trouble);
 };
 
-const clock = (at) => new Date(at).toLocaleTimeString();
+const clock = (at) => new Date(at).toLocaleTimeString([], { timeZoneName: "short" });
 
 const remember = (page) => {
 	const seen = page.getElementById("verdict").dataset, now = Date.now();

@@ -464,6 +464,9 @@ static void
 write_states(struct buf *b, const struct ports_report *report,
 	const struct report_style *style)
 {
+	char data[TEXT_MAX];
+	struct buf text = buf_over(data, sizeof(data));
+
 	write_heading(b, style,
 		report->is_lower_bound ? "Open sockets of pool       TCP       UDP"
 				       : "Sockets of the pool        TCP       UDP");
@@ -475,6 +478,9 @@ write_states(struct buf *b, const struct ports_report *report,
 		write_right(b, 10, report->sockets[USAGE_UDP][state]);
 		end_line(b, style);
 	}
+	view_write_leak(&text, report);
+	if (text.len > 0)
+		write_paragraph(b, style, &text);
 }
 
 static const char *

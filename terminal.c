@@ -21,7 +21,8 @@ value_of(const char *variable)
 	return value && value[0] != '\0' ? value : NULL;
 }
 
-/* The first that is set decides; without any, ASCII is all that is certain. */
+/* The first that is set decides; nothing sets one in a container, whose terminal is
+ * that of a person elsewhere. */
 static bool
 has_utf8(void)
 {
@@ -33,7 +34,7 @@ has_utf8(void)
 		if (value)
 			return strcasestr(value, "UTF-8") || strcasestr(value, "UTF8");
 	}
-	return false;
+	return true;
 }
 
 static bool

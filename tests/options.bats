@@ -36,7 +36,7 @@ teardown() {
         run ns timeout 5 "$PROGRAM" $option
         [ "$status" -eq 2 ] || fail "$option: status $status"
         [ "${#lines[@]}" -eq 1 ] || fail "$option: said $output"
-        [[ $output == "metrics-sidecar: use "*": "* ]] || fail "$option: said $output"
+        [[ $output == "metrics-sidecar: use "*": "*"; see --help" ]] || fail "$option: said $output"
     done <<'OPTIONS'
 --nonsense
 nonsense
@@ -75,6 +75,11 @@ nonsense
 --web.listen-address=unix:
 --web.listen-address=:1,
 --print=x
+--print --report
+--report --print
+--inetd --print
+--report --inetd
+-h -x
 OPTIONS
     run ns "$PROGRAM" --web.listen-address="$(seq -s , -f ':%g' 17)"
     [ "$status" -eq 2 ]
@@ -84,7 +89,40 @@ OPTIONS
     # What is repeated of it does nothing to a terminal, and makes no second line.
     run "$PROGRAM" --timeout=$'a\nb\e[31m\xff'
     [ "$status" -eq 2 ]
-    assert_output "metrics-sidecar: use --timeout=a?b?[31m?: not a whole number from 1 to 60"
+    assert_output "metrics-sidecar: use --timeout=a?b?[31m?: not a whole number from 1 to 60; see --help"
+    run "$PROGRAM" --print --report
+    assert_output "metrics-sidecar: use --report: only one of --inetd, --print and --report; see --help"
+}
+
+@test "-h is --help, and help is given whatever else is asked for" {
+    local options help
+    help=$("$PROGRAM" --help)
+    [[ $help == "Usage: metrics-sidecar "* ]]
+    for options in -h "--print -h" "--help --print" "--report --help --inetd" "--watch --help" "-h --version"; do
+        # shellcheck disable=SC2086 # words
+        run "$PROGRAM" $options
+        assert_success
+        assert_output "$help"
+    done
+    # The same mode twice is one.
+    run "$PROGRAM" --print --print --path.procfs="$FIXTURES/idle"
+    assert_success
+}
+
+@test "the report names destinations whatever the variable says, unless the option asks for none" {
+    local value
+    for value in '' 0 3 nonsense; do
+        METRICS_SIDECAR_TOP_DESTINATIONS=$value run "$PROGRAM" --report --path.procfs="$FIXTURES/busy"
+        assert_success
+        assert_line --regexp '^23 of 990 ports .*: 127\.0\.0\.1:5000 from 127\.0\.0\.1$'
+        assert_line "Top destinations"
+    done
+    METRICS_SIDECAR_TOP_DESTINATIONS=3 run "$PROGRAM" --report --top-destinations=0 --path.procfs="$FIXTURES/busy"
+    assert_line --partial "not named without --top-destinations=N"
+    refute_line "Top destinations"
+    # What everyone who can open the port may see is as the variable says.
+    METRICS_SIDECAR_TOP_DESTINATIONS=0 run "$PROGRAM" --print --path.procfs="$FIXTURES/busy"
+    refute_line --regexp '^port_destination_used\{'
 }
 
 @test "every option is read from its variable, and the option wins" {

@@ -128,7 +128,7 @@ assert_same_figures() {
     local watch_pid=$STARTED_PID
     kill "$SERVER_PID"
     wait_until 5 is_gone "$SERVER_PID"
-    wait_until 20 shows '"trouble":true,"status":"The sidecar cannot be reached since TIME; what you see is older."'
+    wait_until 20 shows '"trouble":true,"status":"The sidecar cannot be reached since TIME ZONE; what you see is older."'
     rm -f "$SOCKET"
     hold "listen 127.0.0.1 5000" "7 x connect 127.0.0.1 5000"
     start_page
@@ -141,7 +141,7 @@ assert_same_figures() {
     start_page --path.procfs="$BATS_TEST_TMPDIR/procfs"
     start_watching
     mv "$BATS_TEST_TMPDIR/procfs/self/net/tcp" "$BATS_TEST_TMPDIR/tcp"
-    wait_until 20 shows 'No figures since TIME .*read self/net/tcp: No such file or directory'
+    wait_until 20 shows 'No figures since TIME ZONE .*read self/net/tcp: No such file or directory'
     run ask / -o /dev/null -w '%{http_code} %{content_type}'
     assert_output '500 text/plain; charset=utf-8'
     mv "$BATS_TEST_TMPDIR/tcp" "$BATS_TEST_TMPDIR/procfs/self/net/tcp"
@@ -214,6 +214,36 @@ make_long_procfs() {
     [ "$output" -lt 32768 ]
 }
 
+# page_of [ASSIGNMENT...]: as a process for one request shows it.
+page_of() {
+    ns env "$@" "$PROGRAM" --inetd <<<$'GET / HTTP/1.0\r\n\r'
+}
+
+@test "where nothing is named, the page says how to see it: by kubectl in Kubernetes, and there alone" {
+    local rest=' To name ten here, start with <code>--top-destinations=10</code>'
+    run page_of KUBERNETES_SERVICE_HOST=10.0.0.1
+    assert_line --partial "<code>kubectl exec -it POD -c metrics-sidecar -- /metrics-sidecar --report</code>.$rest"
+    run page_of
+    assert_line --partial "<code>metrics-sidecar --report</code> where this one runs.$rest"
+    refute_output --partial kubectl
+    run page_of KUBERNETES_SERVICE_HOST=10.0.0.1 METRICS_SIDECAR_TOP_DESTINATIONS=1
+    refute_output --partial kubectl
+    # The supervisor's processes as well.
+    KUBERNETES_SERVICE_HOST=10.0.0.1 start_page
+    run ask /
+    assert_line --partial "<code>kubectl exec -it POD "
+}
+
+@test "close_wait: the page says what it is a sign of, where there is some" {
+    local said='<p>close_wait: the program does not close what the other side has closed. Where that lasts or grows, it is a leak.</p>'
+    hold "listen 127.0.0.1 5000" "connect 127.0.0.1 5000"
+    run page_of
+    refute_output --partial close_wait
+    hold "listen 127.0.0.1 5001" "close-wait 127.0.0.1 5001"
+    run page_of
+    assert_line "$said"
+}
+
 @test "with a token, without it the page is not shown" {
     echo secret-token >"$BATS_TEST_TMPDIR/token"
     start_page --bearer-token-file="$BATS_TEST_TMPDIR/token"
@@ -272,7 +302,7 @@ make_long_procfs() {
     rm -f "$SOCKET"
     hold "listen 127.0.0.1 5000" "7 x connect 127.0.0.1 5000"
     POD_NAME=second start_page
-    wait_until 20 shows '"used":0,"trouble":true,"status":"No figures since TIME .this is Local ports of second now: load it again.; '
+    wait_until 20 shows '"used":0,"trouble":true,"status":"No figures since TIME ZONE .this is Local ports of second now: load it again.; '
     STARTED_PID=$watch_pid stop_watching
 }
 

@@ -223,7 +223,7 @@ WIDTHS
     diff <(COLUMNS=40 report_of busy | steady_report) <(screen | steady_report)
 }
 
-@test "UTF-8 or ASCII: the first of LC_ALL, LC_CTYPE, LANG that is set decides" {
+@test "UTF-8 or ASCII: the first of LC_ALL, LC_CTYPE, LANG that is set decides; without any, as in an image, UTF-8" {
     local charset variables
     while read -r charset variables; do
         # shellcheck disable=SC2086 # words
@@ -231,7 +231,7 @@ WIDTHS
             <(env -u LC_ALL $variables "$PROGRAM" --report --top-destinations=3 --path.procfs="$FIXTURES/busy" |
                 steady_report) || fail "$variables"
     done <<'LOCALES'
-C
+C.UTF-8
 C LANG=C
 C LANG=de_DE.ISO-8859-1
 C LC_ALL=C LC_CTYPE=C.UTF-8 LANG=C.UTF-8
@@ -241,6 +241,7 @@ C.UTF-8 LANG=de_DE.utf8
 C.UTF-8 LC_CTYPE=C.utf8 LANG=C
 C.UTF-8 LC_ALL= LC_CTYPE= LANG=C.UTF-8
 C.UTF-8 LC_ALL=C.UTF-8 LC_CTYPE=C LANG=C
+C.UTF-8 LC_ALL= LC_CTYPE= LANG=
 LOCALES
 }
 
@@ -289,6 +290,20 @@ make_ipv6_procfs() {
     run "$PROGRAM" --report --top-destinations=1 --path.procfs="$BATS_TEST_TMPDIR/procfs"
     assert_line '       1    0.0 %  #...................  [fd00:10:96::a]:65535'
     assert_line '                                         from fd00:10:244:1::23'
+}
+
+@test "close_wait: the report says what it is a sign of, where there is some" {
+    local said='close_wait: the program does not close what the other side has closed. Where that lasts or grows, it is a leak.'
+    ns_create
+    hold "listen 127.0.0.1 5000" "connect 127.0.0.1 5000"
+    COLUMNS=200 run ns "$PROGRAM" --report
+    refute_output --partial "close_wait"
+    hold "listen 127.0.0.1 5001" "close-wait 127.0.0.1 5001"
+    COLUMNS=200 run ns "$PROGRAM" --report
+    assert_line "$said"
+    # At its own width, 40 columns at the least.
+    COLUMNS=40 run ns "$PROGRAM" --report
+    [ "$(tr '\n' ' ' <<<"$output" | grep -cF -- "$said")" -eq 1 ]
 }
 
 @test "pod name: control characters and bytes that are no UTF-8 do not reach the terminal" {
@@ -341,11 +356,11 @@ make_ipv6_procfs() {
         # shellcheck disable=SC2086 # words
         run "$PROGRAM" $mode
         assert_failure 2
-        assert_output "metrics-sidecar: use --watch: only with --report"
+        assert_output "metrics-sidecar: use --watch: only with --report; see --help"
     done
 }
 
-@test "an ordinary user in an empty root file system without an environment: ASCII, no colours" {
+@test "an ordinary user in an empty root file system without an environment, as the image has none: UTF-8, no colours" {
     require_root "it changes its root, and becomes another user"
     local empty=$BATS_TEST_TMPDIR/empty
     mkdir -p "$empty/proc"
@@ -358,12 +373,13 @@ make_ipv6_procfs() {
             exec env -i "$(command -v chroot)" --userspec=65534:65534 --groups= "$@"' sh "$empty" /metrics-sidecar)
     run "${enter[@]}" --report --pod-name=test-pod
     assert_success
-    steady_report <<<"$output" | diff - <(ns "$PROGRAM" --report | steady_report)
+    steady_report <<<"$output" | diff - <(LC_ALL=C.UTF-8 ns "$PROGRAM" --report | steady_report)
     assert_line --partial '3 of 28,232 ports in use '
+    assert_line --partial '█ 3 connected, or UDP'
     in_terminal 80 60 "${enter[@]}" --report --pod-name=test-pod
     wait_until 10 terminal_ended
     ended_with 0
-    screen -e | steady_report | diff - <(ns "$PROGRAM" --report | steady_report)
+    screen -e | steady_report | diff - <(LC_ALL=C.UTF-8 ns "$PROGRAM" --report | steady_report)
 }
 
 # --- watched

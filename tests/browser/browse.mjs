@@ -87,7 +87,7 @@ const verbs = {
 			const now = await page.evaluate(() => ({
 				used: Number(document.getElementById("used").textContent.replaceAll(",", "")),
 				trouble: document.getElementById("status").classList.contains("trouble"),
-				status: document.getElementById("status").textContent.replace(/\d+:\d+:\d+( [AP]M)?/, "TIME"),
+				status: document.getElementById("status").textContent.replace(/\d+:\d+:\d+( [AP]M)? [A-Z]+([+-][\d:]+)?/, "TIME ZONE"),
 				left: document.getElementById("left").textContent,
 			}));
 			const line = JSON.stringify(now);
