@@ -123,15 +123,27 @@ quote = '$(subst ','\'',$(1))'
 
 -include $(OBJECTS:.o=.d)
 
-# Where `make run` listens.
+# Where `make run` listens; of several addresses with commas between them, each has a port, or is unix:/path.
 LISTEN ?= localhost:9999
+comma := ,
+ADDRESSES = $(subst $(comma), ,$(LISTEN))
+PORTS = $(foreach address,$(filter-out unix:%,$(ADDRESSES)),$(lastword $(subst :, ,$(address))))
+URLS = $(filter unix:%,$(ADDRESSES)) \
+       $(foreach address,$(filter-out unix:%,$(ADDRESSES)),http://$(if $(filter :%,$(address)),localhost)$(address)/)
+taken_port = cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v ports='$(PORTS)' ' \
+	BEGIN { count = split(ports, list, " "); for (i = 1; i <= count; i++) named[sprintf(":%04X", list[i])] = list[i] } \
+	$$4 == "0A" && (port = substr($$2, length($$2) - 4)) in named { print named[port]; exit }'
 
-# What a target needs and the machine lacks is installed first; then the variables above are worked out anew.
+# The program would wait for a port that is taken. What a target needs and the machine lacks is installed first; then the
+# variables above are worked out anew.
 run:
+	@port=$$($(taken_port)); [ -z "$$port" ] || { \
+		echo "Something listens on port $$port already: stop it, or take another port:" \
+			"make run LISTEN=localhost:$$((port + 1))" >&2; exit 1; }
 	@./deps.sh build
 	@$(MAKE) --no-print-directory all
-	@echo 'Serving http://$(if $(filter :%,$(LISTEN)),localhost)$(LISTEN)/ for you and /metrics for Prometheus; end with Ctrl-C.'
-	@echo 'It listens on $(LISTEN). To open it to the network: make run LISTEN=:9999'
+	@echo 'Serving $(strip $(URLS)) for you and /metrics for Prometheus; end with Ctrl-C.'
+	@$(if $(filter localhost:%,$(LISTEN)),echo 'It listens on $(LISTEN). To open it to the network: make run LISTEN=:$(PORTS)')
 	@$(PLACE)/$(PROGRAM) --web.listen-address='$(LISTEN)'
 
 test:

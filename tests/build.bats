@@ -412,6 +412,23 @@ rule() {
     assert_failure 2
 }
 
+@test "deps.sh: make run needs no libsystemd, and make lint does" {
+    # A compiler that has every header but that one.
+    cat >"$BATS_TEST_TMPDIR/cc" <<'COMPILER'
+#!/bin/sh
+! grep -q systemd
+COMPILER
+    chmod +x "$BATS_TEST_TMPDIR/cc"
+    mkdir "$BATS_TEST_TMPDIR/commands"
+    ln -s /usr/bin/* "$BATS_TEST_TMPDIR/commands"
+    rm "$BATS_TEST_TMPDIR/commands/apt-get"
+    run env CC="$BATS_TEST_TMPDIR/cc" PATH="$BATS_TEST_TMPDIR/commands" "$ROOT/deps.sh" build
+    assert_success
+    assert_output ""
+    run env CC="$BATS_TEST_TMPDIR/cc" PATH="$BATS_TEST_TMPDIR/commands" "$ROOT/deps.sh" build lint
+    assert_output --partial libsystemd-dev
+}
+
 @test "format, warnings of two compilers, static checks" {
     [ -n "${CI:-}" ] || skip "make lint does this; here only in CI"
     run env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$ROOT" lint

@@ -163,6 +163,33 @@ run_target() {
     grep -q '^Serving http://localhost:9999/ ' "$BATS_TEST_TMPDIR/server.out"
 }
 
+@test "make run on a port that is taken: says so at once, and what to do" {
+    local taken
+    for taken in "127.0.0.1 9999" "::1 9999" ":: 10000"; do
+        ns_create
+        hold "listen $taken"
+        run ns timeout 5 env -u LISTEN make --no-print-directory -C "$ROOT" run LISTEN="localhost:${taken#* }"
+        assert_failure 2
+        assert_line --index 0 "Something listens on port ${taken#* } already: stop it, or take another port: make run LISTEN=localhost:$((${taken#* } + 1))"
+        refute_output --partial Serving
+    done
+    # As it says; there is one that listens on every address of port 10000.
+    run_target "$(sed -nE 's/.*: make run (LISTEN=.*)/\1/p' <<<"${lines[0]}")"
+    assert_listens '*:10000 127.0.0.1:10001 [::1]:10001'
+    grep -q '^Serving http://localhost:10001/ ' "$BATS_TEST_TMPDIR/server.out"
+    grep -qF 'It listens on localhost:10001. To open it to the network: make run LISTEN=:10001' "$BATS_TEST_TMPDIR/server.out"
+}
+
+@test "make run names every address that it is told, and a taken one of several" {
+    run_target LISTEN="127.0.0.1:9997,:9998,unix:$BATS_TEST_TMPDIR/s"
+    run cat "$BATS_TEST_TMPDIR/server.out"
+    assert_line "Serving unix:$BATS_TEST_TMPDIR/s http://127.0.0.1:9997/ http://localhost:9998/ for you and /metrics for Prometheus; end with Ctrl-C."
+    refute_output --partial 'To open it'
+    run ns timeout 5 make --no-print-directory -C "$ROOT" run LISTEN=localhost:9996,localhost:9998
+    assert_failure 2
+    assert_line --partial 'Something listens on port 9998 already'
+}
+
 @test "an interface, and its address, that come later" {
     start server ns "$PROGRAM" --web.listen-address='[fe80::5%later]:9999'
     wait_until 5 grep -q 'listen on \[fe80::5%later\]:9999: No such device' "$BATS_TEST_TMPDIR/server.err"
