@@ -142,6 +142,7 @@ usr/bin/s6-ipcserver                s6
 usr/bin/stunnel4                    stunnel4
 usr/bin/prometheus                  prometheus
 usr/bin/promtool                    prometheus
+usr/bin/prometheus-alertmanager     prometheus-alertmanager
 usr/bin/runsc                       runsc
 '
 screenshots_needs='

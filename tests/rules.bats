@@ -31,7 +31,7 @@ anchors() {
 @test "promtool check rules takes the rules" {
     run "$PROMTOOL" check rules "$DEPLOY/rules.yaml"
     assert_success
-    assert_output --partial "SUCCESS: 13 rules found"
+    assert_output --partial "SUCCESS: 14 rules found"
 }
 
 @test "promtool test rules: each alert fires when it should, and only then" {
@@ -144,7 +144,9 @@ LocalPortsLowerBound"
         assert_line --regexp '^ +summary: ".*\{\{ \$labels\.pod_name \}\}.+"$'
         assert_line --regexp '^ +description: >-$'
         assert_output --partial '{{ $value | humanize'
-        anchor=$(sed -nE 's|^ +runbook_url: "docs/runbook\.md#(.+)"$|\1|p' <<<"$block")
+        # shellcheck disable=SC2016 # of a template
+        assert_output --regexp 'command: >-\s+\{\{ if \$labels\.namespace \}\}kubectl .* --report\{\{ end \}\}'
+        anchor=$(sed -nE "s/^ +runbook_url: '\{\{ with query \"metrics_sidecar_runbook\" .*\{\{ end \}\}#(.+)'\$/\1/p" <<<"$block")
         assert_equal "$anchor" "${alert,,}"
         grep -qx "## $alert" "$RUNBOOK"
         run anchors
@@ -168,16 +170,144 @@ LocalPortsLowerBound"
     done
 }
 
-@test "the comment on runbook_url makes it an address" {
-    local file command
+@test "the address of the runbook is in one place, and every alert has it whole" {
+    local file address=https://wiki.example.org/metrics-sidecar/docs/runbook.md other=https://docs.example.net/ports.md
     for file in rules.yaml prometheusrule.yaml; do
-        command=$(grep -oE "sed 's\|[^']+'" "$DEPLOY/$file")
-        bash -c "$command \"\$1\"" bash "$DEPLOY/$file" >"$BATS_TEST_TMPDIR/$file"
-        run grep -c 'runbook_url: "https://wiki.example.org/runbook.md#localports' "$BATS_TEST_TMPDIR/$file"
-        assert_output 8
+        run grep -c "$address" "$DEPLOY/$file"
+        assert_output 1
+        # With its section behind it: what the tests of the rules expect of each alert.
+        sed "s|$address|$other|" "$DEPLOY/$file" >"$BATS_TEST_TMPDIR/$file"
     done
-    run "$PROMTOOL" check rules "$BATS_TEST_TMPDIR/rules.yaml"
+    sed "s|$address|$other|" "$DEPLOY/rules.test.yaml" >"$BATS_TEST_TMPDIR/rules.test.yaml"
+    [ "$(grep -c "runbook_url: \"$other#localports" "$BATS_TEST_TMPDIR/rules.test.yaml")" -ge 8 ]
+    run "$PROMTOOL" test rules "$BATS_TEST_TMPDIR/rules.test.yaml"
     assert_success
+    run "$PROMTOOL" test rules <(sed "s|rules.yaml|$DEPLOY/rules.yaml|" "$BATS_TEST_TMPDIR/rules.test.yaml")
+    assert_failure
+}
+
+# commands: what the alerts of rules.test.yaml name, each once.
+commands() {
+    sed -nE 's/^ +command: "(.*)"$/\1/p' "$DEPLOY/rules.test.yaml" | sort -u
+}
+
+@test "the command that an alert names is the report, of the pod that it is about" {
+    run commands
+    assert_line "kubectl -n shop exec -it shop-1-x2x7k -c metrics-sidecar -- /metrics-sidecar --report"
+    assert_line "metrics-sidecar --report # on the host web; for a pod: kubectl exec -it web -c metrics-sidecar -- /metrics-sidecar --report"
+    # kubectl takes it so far that it looks for a cluster; without kubectl's part it is a report.
+    local command
+    while IFS= read -r command; do
+        dash -n <<<"$command"
+        [[ $command != kubectl* ]] || command=${command#*-- /}
+        run env PATH="$(dirname "$PROGRAM"):$PATH" dash -c "$command"
+        assert_success
+        assert_line --index 0 --partial "Local ports of test-pod: "
+    done < <(commands)
+    # The container has that name wherever there is one.
+    run grep -rhoE '^ *(- )?name: metrics-sidecar$' "$ROOT"/deploy/kubernetes/*/container.yaml
+    [ "${#lines[@]}" -ge 2 ]
+}
+
+# firing_at CASE TIME: the labels of the alerts that rules.test.yaml has firing then, as JSON for the Alertmanager.
+firing_at() {
+    awk -v begin="  - name: $1" -v time="$2" '/^  - name: / { inside = $0 == begin } !inside { next }
+        /eval_time: / { now = $2 == time } now && /labels: ALERTS/' "$DEPLOY/rules.test.yaml" |
+        sed -E 's/.*ALERTS\{(.*)\}$/\1/; s/([a-z_]+)=("[^"]*")/"\1": \2/g; s/.*/{"labels": {&}}/' |
+        jq -s 'map(del(.labels.alertstate))'
+}
+
+# times_of CASE
+times_of() {
+    awk -v begin="  - name: $1" '/^  - name: / { inside = $0 == begin } inside && /eval_time: / { print $2 }' \
+        "$DEPLOY/rules.test.yaml"
+}
+
+# start_alertmanager: in the namespace, with the rules of inhibition as they are shipped.
+start_alertmanager() {
+    {
+        cat "$DEPLOY/alertmanager.yaml"
+        printf 'route: { receiver: night }\nreceivers: [ { name: night } ]\n'
+    } >"$BATS_TEST_TMPDIR/alertmanager.yml"
+    rm -rf "$BATS_TEST_TMPDIR/alertmanager"
+    # It reads its templates from where its package would have them.
+    # shellcheck disable=SC2016 # for that shell
+    start alertmanager ns unshare -m sh -c 'mount --bind "$1/usr/share" /usr/share && shift && exec "$@"' sh "$UNPACKED" \
+        "$UNPACKED/usr/bin/prometheus-alertmanager" --config.file="$BATS_TEST_TMPDIR/alertmanager.yml" \
+        --storage.path="$BATS_TEST_TMPDIR/alertmanager" --web.listen-address=127.0.0.1:9093 --cluster.listen-address=
+    wait_until 20 ns curl -sSf http://127.0.0.1:9093/-/ready
+}
+
+# alerts [QUERY]: those that the Alertmanager has.
+alerts() {
+    ns curl -sSf "http://127.0.0.1:9093/api/v2/alerts?${1:-}" | jq -r '.[].labels | .alertname + (.protocol // "")' | sort
+}
+
+# has_alerts N [QUERY]
+has_alerts() {
+    [ "$(alerts "${2:-}" | wc -l)" -eq "$1" ]
+}
+
+# ring ALERTS: as Prometheus tells the Alertmanager.
+ring() {
+    ns curl -sSf -H 'Content-Type: application/json' -d "$1" http://127.0.0.1:9093/api/v2/alerts
+}
+
+# expect_ringing CASE TIME: of all that fires then, one alert rings.
+expect_ringing() {
+    local firing
+    firing=$(firing_at "$1" "$2")
+    ns_create
+    start_alertmanager
+    ring "$firing"
+    wait_until 5 has_alerts "$(jq length <<<"$firing")"
+    wait_until 5 has_alerts 1 inhibited=false || fail "$1, $2: ring $(alerts inhibited=false | tr '\n' ' ')"
+    echo "$2 $(alerts inhibited=false)" >>"$BATS_TEST_TMPDIR/ringing"
+    stop_all
+}
+
+@test "one leak rings one alert at a time, the gravest; another pod's, and one of UDP, ring beside it" {
+    local leak time
+    while IFS= read -r leak; do
+        for time in $(times_of "$leak"); do
+            expect_ringing "$leak" "$time"
+        done
+    done < <(sed -n 's/^  - name: \(one leak - .*\)/\1/p' "$DEPLOY/rules.test.yaml")
+    diff - "$BATS_TEST_TMPDIR/ringing" <<'RINGING'
+110m LocalPortsDestinationHalfUsed
+160m LocalPortsDestinationExhaustedSoon
+170m LocalPortsDestinationExhaustedSoon
+185m LocalPortsDestinationNearlyExhausted
+202m LocalPortsDestinationNearlyExhausted
+40m LocalPortsBlocked
+110m LocalPortsDestinationHalfUsed
+202m LocalPortsDestinationNearlyExhausted
+170m LocalPortsPoolMostlyUsedtcp
+202m LocalPortsPoolNearlyExhaustedtcp
+170m LocalPortsPoolMostlyUsedudp
+202m LocalPortsPoolNearlyExhaustedudp
+RINGING
+    # All that fires of one pod, and one alert of another pod and of UDP.
+    ns_create
+    start_alertmanager
+    ring "$(firing_at "one leak - connections to one destination, half a percent of the pool a minute" 202m)"
+    ring "$(firing_at "one leak - UDP sockets" 170m)"
+    ring "$(firing_at "one leak - UDP sockets" 170m | jq 'map(.labels.pod_name = "shop-2" | .labels.instance = "10.0.0.2:9999" | .labels.protocol = "tcp")')"
+    wait_until 5 has_alerts 7
+    wait_until 5 has_alerts 3 inhibited=false
+    assert_equal "$(alerts inhibited=false | tr '\n' ' ')" \
+        "LocalPortsDestinationNearlyExhausted LocalPortsPoolMostlyUsedtcp LocalPortsPoolMostlyUsedudp "
+}
+
+@test "the rules of inhibition name alerts that there are" {
+    local alert
+    while IFS= read -r alert; do
+        rules_of_kind alert | grep -qx "$alert"
+        echo "$alert" >>"$BATS_TEST_TMPDIR/named"
+    done < <(sed -nE 's/^.*alertname =~? "LocalPorts\(?([A-Za-z|]+)\)?".*/\1/p' "$DEPLOY/alertmanager.yaml" | tr '|' '\n' | sed 's/^/LocalPorts/')
+    # All of those that tell of used ports.
+    run sort -u "$BATS_TEST_TMPDIR/named"
+    assert_output "$(rules_of_kind alert | grep -vE 'SidecarDown|LowerBound' | sort)"
 }
 
 # tested fires|rests: alerts of rules.test.yaml with a case in which they fire, or in which they do not.
@@ -195,8 +325,11 @@ tested() {
 # metrics_in_rules: the metrics that expressions ask for: what is left of them without functions, keywords, labels
 # and times.
 metrics_in_rules() {
-    awk '/^ +expr: \|$/ { inside = 1; next } inside && /^ +(for|labels|- [a-z]+): ?|^ *#|^$/ { inside = 0 } inside' \
-        "$DEPLOY/rules.yaml" | sed -E -e 's/(ignoring|group_left|on|by) \([^)]*\)//g' -e 's/\[[0-9a-z]+\]//g' \
+    {
+        sed -nE 's/.*\{\{ with query "([a-z_]+)" .*/\1/p' "$DEPLOY/rules.yaml"
+        awk '/^ +expr: \|$/ { inside = 1; next } inside && /^ +(for|labels|- [a-z]+): ?|^ *#|^$/ { inside = 0 } inside' \
+            "$DEPLOY/rules.yaml"
+    } | sed -E -e 's/(ignoring|group_left|on|by) \([^)]*\)//g' -e 's/\[[0-9a-z]+\]//g' \
         -e 's/[a-z_]+\(/(/g' -e 's/\{[^}]*\}//g' | grep -oE '[a-zA-Z_][a-zA-Z0-9_:]*' | grep -vxE 'and|or|unless|bool' | sort -u
 }
 
