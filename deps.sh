@@ -41,6 +41,7 @@ openssl                             openssl
 ps                                  procps
 python3                             python3
 s390x-linux-gnu-gcc                 gcc-s390x-linux-gnu
+shellcheck                          shellcheck
 strace                              strace
 systemd-socket-activate             systemd
 tmux                                tmux
