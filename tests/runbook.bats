@@ -175,12 +175,29 @@ prepare_shell() {
     } >"$BATS_TEST_TMPDIR/before.sh"
 }
 
-# run_block N WAY [COMMAND...]: by a dash that has done that; what it says goes to outN and errN.
+# command_for N WAY: COMMAND is a dash that has done that, and does that block.
+command_for() {
+    # shellcheck disable=SC2016 # for that shell
+    COMMAND=(env PATH="$COMMANDS:$PATH" dash -c '. "$1/before.sh"; . "$1/block$2"' dash "$BATS_TEST_TMPDIR" "$1")
+    [ "$2" != inside ] || COMMAND=("${NS_ENTER[@]}" -- "${COMMAND[@]}")
+}
+
+# run_block N WAY: what it says goes to outN and errN.
 run_block() {
-    local enter=()
-    [ "$2" != inside ] || enter=("${NS_ENTER[@]}" --)
-    "${@:3}" "${enter[@]}" env PATH="$COMMANDS:$PATH" dash -c '. "$1/before.sh"; . "$1/block$2"' dash "$BATS_TEST_TMPDIR" "$1" \
-        >"$BATS_TEST_TMPDIR/out$1" 2>"$BATS_TEST_TMPDIR/err$1" 3>&-
+    command_for "$@"
+    "${COMMAND[@]}" >"$BATS_TEST_TMPDIR/out$1" 2>"$BATS_TEST_TMPDIR/err$1" 3>&-
+}
+
+# watch_block N: until it has shown a whole report.
+watch_block() {
+    command_for "$1" node
+    # It ends its whole process group.
+    start watched timeout 60 "${COMMAND[@]}"
+    wait_until 30 grep -q '^Scanned' "$BATS_TEST_TMPDIR/watched.out"
+    ! is_gone "$STARTED_PID" || fail "block $1 has ended by itself"
+    kill -TERM "$STARTED_PID"
+    wait_until 5 is_gone "$STARTED_PID"
+    mv "$BATS_TEST_TMPDIR/watched.out" "$BATS_TEST_TMPDIR/out$1"
 }
 
 # run_blocks WAY: all of the runbook, from its first line to its last one; what was done is in done.
@@ -195,10 +212,7 @@ run_blocks() {
             run_block "$i" "$way" || fail "status $? of block $i: $(cat "$BATS_TEST_TMPDIR/block$i" "$BATS_TEST_TMPDIR/err$i")"
             [ ! -s "$BATS_TEST_TMPDIR/err$i" ] || fail "block $i says: $(cat "$BATS_TEST_TMPDIR/err$i")"
             ;;
-        watch)
-            run run_block "$i" node timeout -s INT 3
-            [ "$status" -eq 124 ] || fail "status $status of block $i: $(cat "$BATS_TEST_TMPDIR/err$i")"
-            ;;
+        watch) watch_block "$i" ;;
         client) run_block "$i" inside ;;
         esac
         echo "$kind" >>"$BATS_TEST_TMPDIR/done"
