@@ -147,7 +147,8 @@ run:
 	@$(PLACE)/$(PROGRAM) --web.listen-address='$(LISTEN)'
 
 test:
-	@./deps.sh build test deb
+	@./deps.sh build test deb $(if $(CI),lint)
+	@tests/run --check
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory STATIC=1 build/static-systemd0/$(PROGRAM) build/tests/noalloc-static
 	@$(MAKE) --no-print-directory check-headers test-programs

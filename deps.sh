@@ -6,21 +6,24 @@
 #
 # Packages come from the distribution, by apt-get. Servers that the tests only run by hand are unpacked below
 # build/unpacked, not installed: the super-servers exclude each other, and some packages start a service.
-# Without apt-get, what is missing is named and the build goes on as far as it can.
+# Without apt-get, what is missing is named and the build goes on as far as it can; a package that the distribution
+# does not have is named too, and does not stop the others.
 set -u
 cd "$(dirname "$0")" || exit 1
+# What apt-get says is read here; and an ordinary user may have no directory of root's commands in the path.
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 unpacked=build/unpacked
 machine=$unpacked/machine.tar
 
 # The program speaks to systemd without libsystemd, too; what compiles it both ways needs the header.
-# What to look for, then the package that has it. A name is a command, <...> a header, /... a file.
+# What to look for, then the package that has it. A name is a command, <...> a header, /... a file. Where there are
+# several, with | between them, any of the first is enough, and the first package that the distribution has is taken.
 build_needs='
 cc                                  gcc
 <stdio.h>                           libc6-dev
 '
 test_needs='
 bats                                bats
-/usr/bin/chromium                   chromium
 /usr/lib/bats/bats-assert/load.bash bats-assert
 /usr/lib/bats/bats-support/load.bash bats-support
 /etc/protocols                      netbase
@@ -28,6 +31,7 @@ bats                                bats
 /usr/s390x-linux-gnu/lib/libc.a     libc6-dev-s390x-cross
 arm-linux-gnueabi-gcc               gcc-arm-linux-gnueabi
 <systemd/sd-daemon.h>               libsystemd-dev
+chromium|chromium-headless-shell    chromium-headless-shell|chromium
 cmp                                 diffutils
 curl                                curl
 ip                                  iproute2
@@ -35,7 +39,7 @@ jq                                  jq
 mandoc                              mandoc
 musl-gcc                            musl-tools
 node                                nodejs
-npm                                 npm
+npm|corepack                        node-corepack|npm
 nsenter                             util-linux
 openssl                             openssl
 ps                                  procps
@@ -142,7 +146,7 @@ usr/bin/tcpsvd                      ipsvd
 usr/bin/s6-ipcserver                s6
 usr/bin/stunnel4                    stunnel4
 usr/bin/prometheus                  prometheus
-usr/bin/promtool                    prometheus
+usr/bin/promtool                    promtool|prometheus
 usr/bin/prometheus-alertmanager     prometheus-alertmanager
 usr/bin/runsc                       runsc
 '
@@ -166,6 +170,7 @@ usr/bin/prometheus-node-exporter    prometheus-node-exporter
 # Is what $1 names there?
 has() {
     case $1 in
+    *'|'*) has "${1%%|*}" || has "${1#*|}" ;;
     '<'*) printf '#include %s\n' "$1" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
     /*) [ -e "$1" ] ;;
     usr/*) [ -x "$unpacked/$1" ] ;;
@@ -186,25 +191,38 @@ as_root() {
     elif command -v sudo >/dev/null 2>&1; then
         sudo "$@"
     else
-        echo "deps.sh: install packages: needs root or sudo" >&2
         return 1
     fi
 }
 
 apt() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq "$@" >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq "$@" >/dev/null
 }
 
-# Package lists may be old or, in a fresh container, not there at all.
-refresh() {
-    [ -n "${refreshed:-}" ] || apt update
-    refreshed=yes
+# Of each of the arguments, PACKAGE|PACKAGE..., the first that this distribution has.
+choose() {
+    for alternatives; do
+        for package in $(echo "$alternatives" | tr '|' ' '); do
+            # A package that is known and cannot be installed has the candidate "(none)".
+            apt-cache policy "$package" | grep -q '^  Candidate: [^(]' && echo "$package" && continue 2
+        done
+        echo "deps.sh: find package $alternatives: not in this distribution; what needs it is not tested" >&2
+    done | sort -u
 }
 
-install_packages() {
+# What the packages bring with them, as apt-get has it.
+announce_packages() {
     echo "deps.sh: installing $*" >&2
-    refresh
-    apt install -y --no-install-recommends "$@" >/dev/null
+    apt-get install --print-uris --no-install-recommends "$@" 2>/dev/null |
+        sed -nE '/^[0-9]+ upgraded|^Need to get|^After this/s/^/deps.sh: /p' >&2
+}
+
+# All at once is faster; if that fails, what can be had is had.
+install_packages() {
+    apt install -y --no-install-recommends "$@" && return
+    as_root true && for package; do
+        apt install -y --no-install-recommends "$package" || echo "deps.sh: install $package: failed" >&2
+    done
 }
 
 # The libraries that an archive says it depends on, by the names of this distribution.
@@ -212,9 +230,13 @@ libraries_of() {
     dpkg-deb -f "$1" Depends | tr ',' '\n' | sed -nE 's/^ *(lib[a-z0-9.+-]+).*/\1/p' | grep -v '^libjs-'
 }
 
+announce_archives() {
+    echo "deps.sh: unpacking $* below $unpacked, and installing the libraries that they need" >&2
+    apt-get download --print-uris "$@" 2>/dev/null |
+        awk '{ size += $3 } END { printf "deps.sh: Need to get %.0f MB of archives.\n", size / 1e6 }' >&2
+}
+
 unpack_packages() {
-    echo "deps.sh: unpacking $* below $unpacked" >&2
-    refresh
     mkdir -p "$unpacked/archives"
     for package; do
         (cd "$unpacked/archives" && apt-get -qq download "$package" >/dev/null 2>&1) ||
@@ -227,13 +249,12 @@ unpack_packages() {
         done
     done
     rm -rf "$unpacked/archives"
-    # shellcheck disable=SC2086 # a list of words
-    [ -z "${libraries:-}" ] || install_packages $libraries
+    # shellcheck disable=SC2046,SC2086 # lists of words
+    [ -z "${libraries:-}" ] || install_packages $(printf '%s\n' $libraries | sort -u)
 }
 
 # The file system of that machine: a small Debian, from where this one's packages come from.
 make_machine() {
-    echo "deps.sh: making $1" >&2
     set -- "$1"
     for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
         [ ! -s "$list" ] || set -- "$@" "$list"
@@ -288,11 +309,22 @@ if ! command -v apt-get >/dev/null 2>&1; then
     echo "deps.sh: no apt-get here; missing, by their Debian names: $*" >&2
     exit 0
 fi
-# shellcheck disable=SC2086
-set -- $packages
-[ $# -eq 0 ] || install_packages "$@" || echo "deps.sh: install $*: failed" >&2
-# shellcheck disable=SC2086
-set -- $to_unpack
-[ $# -eq 0 ] || unpack_packages "$@"
+# Package lists may be old or, in a fresh container, not there at all.
+if as_root true; then
+    apt update
+else
+    echo "deps.sh: install $*: needs root or sudo" >&2
+    packages=
+fi
+# shellcheck disable=SC2046,SC2086 # lists of words
+{
+    packages=$(choose $packages)
+    to_unpack=$(choose $to_unpack)
+    [ -z "$packages" ] || announce_packages $packages
+    [ -z "$to_unpack" ] || announce_archives $to_unpack
+    [ -z "${to_make:-}" ] || echo "deps.sh: making $to_make, a small Debian, of about 150 packages" >&2
+    [ -z "$packages" ] || install_packages $packages
+    [ -z "$to_unpack" ] || unpack_packages $to_unpack
+}
 [ -z "${to_make:-}" ] || make_machine "$to_make" || echo "deps.sh: make $to_make: failed" >&2
 exit 0

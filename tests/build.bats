@@ -93,6 +93,7 @@ read_only() {
 # Which of the program's protections it can give is the compiler's to say; gcc 12 and clang 14 know these.
 @test "each protection that the compiler knows is asked of it, and no other" {
     local compiler
+    needs clang "${MUSL_GCC:-musl-gcc}"
     for compiler in gcc clang "${MUSL_GCC:-musl-gcc}"; do
         run build -n CC="$compiler" BUILD="build/$compiler" all
         assert_success
@@ -394,20 +395,28 @@ rule() {
     [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT" && basename -s .c -- *.c | sort)" ]
 }
 
+# commands_without NAME...: a directory with every other command of this machine.
+commands_without() {
+    COMMANDS=$BATS_TEST_TMPDIR/commands
+    mkdir "$COMMANDS"
+    find /usr/local/bin /usr/sbin /usr/bin /sbin /bin -maxdepth 1 ! -type d -exec ln -sft "$COMMANDS" {} +
+    (cd "$COMMANDS" && rm -f "$@")
+}
+
+# stand_in NAME TEXT: a command of that name, which tells apt.log what it was asked for and runs the text.
+stand_in() {
+    printf '#!/bin/sh\necho "%s $*" >>"%s"\n%s\n' "$1" "$BATS_TEST_TMPDIR/apt.log" "$2" >"$COMMANDS/$1"
+    chmod +x "$COMMANDS/$1"
+}
+
 @test "deps.sh: nothing missing, nothing said; without apt-get, what is missing is named" {
-    local commands=$BATS_TEST_TMPDIR/commands command
-    run "$ROOT/deps.sh" build test
+    run "$ROOT/deps.sh" build ${CI:+test}
     assert_success
     assert_output ""
-    # Every command of this machine but two.
-    mkdir "$commands"
-    for command in /usr/local/bin/* /usr/sbin/* /usr/bin/* /sbin/* /bin/*; do
-        ln -sf "$command" "$commands"
-    done
-    rm "$commands/apt-get" "$commands/strace"
-    run env PATH="$commands" "$ROOT/deps.sh" build test
+    commands_without apt-get slowhttptest
+    run env PATH="$COMMANDS" "$ROOT/deps.sh" build soak
     assert_success
-    assert_output "deps.sh: no apt-get here; missing, by their Debian names: strace"
+    assert_output "deps.sh: no apt-get here; missing, by their Debian names: slowhttptest"
     run "$ROOT/deps.sh" nonsense
     assert_failure 2
 }
@@ -427,6 +436,38 @@ COMPILER
     assert_output ""
     run env CC="$BATS_TEST_TMPDIR/cc" PATH="$BATS_TEST_TMPDIR/commands" "$ROOT/deps.sh" build lint
     assert_output --partial libsystemd-dev
+}
+
+@test "deps.sh says how much it installs; a package that cannot be had stops no other" {
+    commands_without apt-get apt-cache sudo gcovr jq slowhttptest
+    stand_in sudo 'exec "$@"'
+    stand_in apt-cache '[ "$2" = gcovr ] && echo "  Candidate: (none)" || echo "  Candidate: 1.0-1"'
+    stand_in apt-get 'case $* in
+        *print-uris*) printf "Reading lists\n0 upgraded, 7 newly installed, 0 to remove and 0 not upgraded.\nNeed to get 1 MB\n" ;;
+        *slowhttptest*) exit 100 ;;
+        esac'
+    run env PATH="$COMMANDS" "$ROOT/deps.sh" coverage soak
+    assert_success
+    assert_output "deps.sh: find package gcovr: not in this distribution; what needs it is not tested
+deps.sh: installing jq slowhttptest
+deps.sh: 0 upgraded, 7 newly installed, 0 to remove and 0 not upgraded.
+deps.sh: Need to get 1 MB
+deps.sh: install slowhttptest: failed"
+    run grep -oE 'install -y .*' "$BATS_TEST_TMPDIR/apt.log"
+    assert_output "install -y --no-install-recommends jq slowhttptest
+install -y --no-install-recommends jq
+install -y --no-install-recommends slowhttptest"
+}
+
+@test "make test without bats says so before it compiles" {
+    commands_without apt-get bats
+    mkdir -p "$BATS_TEST_TMPDIR/tree/tests"
+    cp "$ROOT/Makefile" "$ROOT/deps.sh" "$BATS_TEST_TMPDIR/tree"
+    cp "$ROOT/tests/run" "$BATS_TEST_TMPDIR/tree/tests"
+    run env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL PATH="$COMMANDS" make -C "$BATS_TEST_TMPDIR/tree" test
+    assert_failure
+    assert_line "tests/run: find bats: not there, so that no test can be run"
+    refute_output --partial "metrics-sidecar.o"
 }
 
 @test "format, warnings of two compilers, static checks" {

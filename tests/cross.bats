@@ -19,6 +19,7 @@ build() {
 # and no compiler or linker has anything else to say.
 expect_static() {
     local binary=$BATS_FILE_TMPDIR/source/build/static-systemd0/metrics-sidecar
+    needs "$1"
     run build -s STATIC=1 CC="$1"
     assert_success
     assert_output "link build/static-systemd0/metrics-sidecar: no rcrt1.o in this C library: static without position independence"
@@ -50,6 +51,7 @@ expect_static() {
     local missing name header=$BATS_TEST_TMPDIR/missing.h
     local uids="getegid32 geteuid32 getgid32 getuid32" times="clock_gettime64 clock_nanosleep_time64 futex_time64 ppoll_time64"
     local older="access epoll_wait fork lstat open poll readlink setrlimit stat unlink"
+    needs arm-linux-gnueabi-gcc
     # mips; hppa; powerpc; arc; loong64; musl on 32 bits; the headers of Linux 4.19.
     for missing in "$uids newfstatat ugetrlimit" "$uids newfstatat ugetrlimit sigreturn socketcall" "$uids newfstatat" \
         "_llseek $older fcntl fstat $uids lseek lstat64 mmap newfstatat recv send sigreturn stat64 ugetrlimit" \

@@ -46,6 +46,7 @@ expression() {
 
 # start_prometheus ARGUMENT...: with $BATS_TEST_TMPDIR/prometheus.yml and the storage $BATS_TEST_TMPDIR/data.
 start_prometheus() {
+    needs "$PROMETHEUS" "$PROMTOOL"
     start prometheus ns "$PROMETHEUS" --config.file="$BATS_TEST_TMPDIR/prometheus.yml" \
         --storage.tsdb.path="$BATS_TEST_TMPDIR/data" --web.listen-address="${API#http://}" --log.level=warn "$@"
     wait_until 20 ns curl -sSf --max-time 5 --noproxy '*' "$API/-/ready"
@@ -228,6 +229,7 @@ expect_figure() {
 }
 
 @test "with hundreds of pods a panel shows no more series than it may, each with a name of its own, and counts right" {
+    needs "$PROMTOOL"
     ns_create
     start_server --top-destinations=10
     hold "listen 127.0.0.1 5000" "connect 127.0.0.1 5000 127.0.0.1 40100"

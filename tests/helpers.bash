@@ -24,10 +24,20 @@ for variable in $(compgen -e | grep '^METRICS_SIDECAR_' || true); do
 done
 export POD_NAME=test-pod
 export LC_ALL=C
+# Some commands of the tests are root's, and an ordinary user may not have their directories in the path.
+export PATH=$PATH:/usr/sbin:/sbin
 
 # require_root REASON: for what no user namespace can do.
 require_root() {
     [ "$(id -u)" = 0 ] || skip "needs root: $1"
+}
+
+# needs COMMAND-OR-FILE...: of packages that not every distribution has.
+needs() {
+    local name
+    for name; do
+        [ -e "$name" ] || command -v "$name" >/dev/null || skip "needs ${name#"$UNPACKED/"}, which is not here"
+    done
 }
 
 # wait_until SECONDS COMMAND...: poll, never sleep for a guess.

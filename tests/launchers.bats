@@ -136,6 +136,7 @@ launch_activate_inetd() {
 xinetd() {
     local conf=$1
     shift
+    needs "$UNPACKED/usr/sbin/xinetd"
     start launcher ns env "$@" "$UNPACKED/usr/sbin/xinetd" -dontfork -stayalive -f "$conf" \
         -pidfile "$BATS_TEST_TMPDIR/xinetd.pid"
 }
@@ -154,25 +155,30 @@ launch_xinetd_wait() {
 }
 
 launch_inetd() {
+    needs "$UNPACKED/usr/sbin/inetd"
     start launcher ns env "$@" "$UNPACKED/usr/sbin/inetd" -i "$INETD_FILES/inetd.conf"
 }
 
 launch_inetd_wait() {
+    needs "$UNPACKED/usr/sbin/inetd"
     sed 's/ nowait\.6000 / wait /' "$INETD_FILES/inetd.conf" >"$BATS_TEST_TMPDIR/wait.conf"
     grep -q ' wait ' "$BATS_TEST_TMPDIR/wait.conf"
     start launcher ns env "$@" "$UNPACKED/usr/sbin/inetd" -i "$BATS_TEST_TMPDIR/wait.conf"
 }
 
 launch_tcpserver() {
+    needs "$UNPACKED/usr/bin/tcpserver"
     start launcher ns env "PATH=$UNPACKED/usr/bin:$PATH" "$@" "$INETD_FILES/tcpserver-run"
 }
 
 launch_tcpsvd() {
+    needs "$UNPACKED/usr/bin/tcpsvd"
     start launcher ns env "PATH=$UNPACKED/usr/bin:$PATH" "$@" "$INETD_FILES/tcpsvd-run"
 }
 
 # The parts of s6 start each other as /usr/bin/s6-..., so there is a /usr/bin that has them.
 launch_s6_ipcserver() {
+    needs "$UNPACKED/usr/bin/s6-ipcserver"
     start launcher ns unshare -m \
         sh -c 'mount -t overlay none -o "lowerdir=$1:/usr/bin" /usr/bin && shift && exec "$@"' sh "$UNPACKED/usr/bin" \
         env "SOCKET=$BATS_TEST_TMPDIR/s6" "$@" "$INETD_FILES/s6-ipcserver-run"
@@ -180,6 +186,7 @@ launch_s6_ipcserver() {
 
 launch_stunnel() {
     local conf=$BATS_TEST_TMPDIR/stunnel.conf
+    needs "$UNPACKED/usr/bin/stunnel4"
     sed -E "s#^((cert|key|CAfile) = )/etc/metrics-sidecar/#\1$CERTIFICATES/#" "$INETD_FILES/stunnel.conf" >"$conf"
     assert_equal "$(grep -c " = $CERTIFICATES/" "$conf")" 3
     run ! grep ' = /etc' "$conf"

@@ -215,6 +215,7 @@ assert_named() {
 
 @test "README and the manual page name every option, variable and metric of the program" {
     local word manual=$BATS_TEST_TMPDIR/manual
+    needs mandoc
     mandoc -T ascii "$ROOT/metrics-sidecar.8" | col -b >"$manual"
     # Of the source, lest one be missing everywhere.
     for word in $(sed -nE 's/^\t\{ "([a-z.-]+)".*/--\1/p' "$ROOT/options.c") \
@@ -381,6 +382,7 @@ texts() {
 }
 
 @test "mandoc has nothing to say about the manual page" {
+    needs mandoc
     # But which other manuals this machine has.
     run bash -c 'mandoc -T lint "$1" 2>/dev/null | grep -v "referenced manual not found"' bash "$ROOT/metrics-sidecar.8"
     assert_output ""

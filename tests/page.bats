@@ -7,10 +7,11 @@ load helpers
 SOCKET_MAX=65536
 
 setup_file() {
-    "$ROOT/tests/browser/run"
+    "$ROOT/tests/browser/run" >"$BATS_FILE_TMPDIR/browser" 2>&1 || touch "$BATS_FILE_TMPDIR/no-browser"
 }
 
 setup() {
+    [ ! -e "$BATS_FILE_TMPDIR/no-browser" ] || skip "needs a browser: $(tail -n 1 "$BATS_FILE_TMPDIR/browser")"
     ns_create
     SOCKET=$BATS_TEST_TMPDIR/s
 }

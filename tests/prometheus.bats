@@ -8,6 +8,7 @@ load helpers
 REMARK='port_total non-counter metrics should not have "_total" suffix'
 
 setup() {
+    needs "$PROMETHEUS" "$PROMTOOL"
     ns_create
     make_busy_procfs "$BATS_TEST_TMPDIR/procfs"
 }

@@ -29,12 +29,14 @@ anchors() {
 }
 
 @test "promtool check rules takes the rules" {
+    needs "$PROMTOOL"
     run "$PROMTOOL" check rules "$DEPLOY/rules.yaml"
     assert_success
     assert_output --partial "SUCCESS: 14 rules found"
 }
 
 @test "promtool test rules: each alert fires when it should, and only then" {
+    needs "$PROMTOOL"
     run "$PROMTOOL" test rules "$DEPLOY/rules.test.yaml"
     assert_success
     assert_output --partial "SUCCESS"
@@ -79,6 +81,7 @@ pods_instead_of_kubernetes() {
         printf 'global: { scrape_interval: 1m }\nrule_files: [ rules.yaml ]\n'
         pods_instead_of_kubernetes
     } >"$BATS_TEST_TMPDIR/prometheus.yml"
+    needs "$PROMTOOL"
     run "$PROMTOOL" check config "$BATS_TEST_TMPDIR/prometheus.yml"
     assert_success
     assert_output --partial "SUCCESS: 1 rule files found"

@@ -799,7 +799,7 @@ netns() {
     # Accepted, it has the namespace of its client, which may have come by a path that both can see.
     run netns < <(scrape --unix-socket "$BATS_TEST_TMPDIR/socket")
     assert_output unknown
-    run netns < <(unshare -n curl -sS --unix-socket "$BATS_TEST_TMPDIR/socket" http://localhost/metrics)
+    run netns < <(ns unshare -n curl -sS --unix-socket "$BATS_TEST_TMPDIR/socket" http://localhost/metrics)
     assert_output unknown
 }
 

@@ -6,10 +6,14 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
+can_boot() {
+    [ "$(id -u)" = 0 ] && [ -e "$UNPACKED/machine.tar" ]
+}
+
 # systemd-nspawn opens the network namespace by its path; the machine's directory is thrown away.
 setup_file() {
     # setup() says why.
-    [ "$(id -u)" = 0 ] || return 0
+    can_boot || return 0
     ns_create
     export NS_PID
     touch "$BATS_FILE_TMPDIR/groups"
@@ -27,7 +31,7 @@ setup_file() {
 }
 
 teardown_file() {
-    [ "$(id -u)" = 0 ] || return 0
+    can_boot || return 0
     [ -z "${NSPAWN_PID:-}" ] || {
         kill -TERM "$NSPAWN_PID"
         wait_until 10 is_gone "$NSPAWN_PID" || kill -KILL "$NSPAWN_PID"
@@ -41,6 +45,7 @@ teardown_file() {
 
 setup() {
     require_root "it starts a service manager"
+    needs "$UNPACKED/machine.tar"
     NS_ENTER=(nsenter -n -t "$NS_PID")
     BEGUN=@$EPOCHREALTIME
 }

@@ -7,6 +7,7 @@
 load helpers
 
 setup() {
+    needs valgrind
     ns_create
     REPORTS=$BATS_TEST_TMPDIR/reports
     mkdir "$REPORTS"

@@ -162,7 +162,7 @@ if (!Object.hasOwn(verbs, verb)) {
 	console.error(`browse ${verb}: no such verb`);
 	process.exit(2);
 }
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, handleSIGTERM: false });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS, handleSIGTERM: false });
 try {
 	await verbs[verb](browser, ...words);
 } finally {
