@@ -54,7 +54,7 @@ valgrind                            valgrind
 lint_needs='
 <systemd/sd-daemon.h>               libsystemd-dev
 clang                               clang
-clang-format                        clang-format
+clang-format-14|clang-format        clang-format-14|clang-format
 clang-tidy                          clang-tidy
 cppcheck                            cppcheck
 gcc                                 gcc
