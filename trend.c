@@ -85,7 +85,7 @@ trend_estimate(const struct trend *trend, uint32_t *ret_seconds)
 	}
 	pace = trend_pace(trend, &span_s);
 	left = trend->limit - last_of(trend)->value;
-	if (pace * HORIZON_S < left)
+	if (pace * (double)HORIZON_S < left)
 		return 0;
 	left /= pace;
 	/* Rounded up: 0 says that the limit is reached. */
