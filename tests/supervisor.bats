@@ -296,7 +296,7 @@ test_status() {
         TERM | INT) continue ;;
         esac
         # From inside, as a process of the container would; from outside nothing survives SIGKILL.
-        nsenter -p -t "$PID1" -- bash -c 'kill -s "$1" 1' bash "$number" 2>/dev/null ||
+        ns nsenter -p -t "$PID1" -- bash -c 'kill -s "$1" 1' bash "$number" 2>/dev/null ||
             { [ "$number" -eq 32 ] || [ "$number" -eq 33 ]; } # those of the C library have no name
     done
     serves
