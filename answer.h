@@ -29,8 +29,7 @@ enum {
 	 */
 	ANSWER_SAMPLES = 47,
 	ANSWER_SAMPLE = 171,
-	/* The page: twice the pod name, and so many bytes besides it and the rows.
-	 */
+	/* The page: twice the pod name, and so many bytes besides it and the rows. */
 	ANSWER_PAGE = 20480,
 	ANSWER_PAGE_ROW = 320, /* of a named destination */
 	/*

@@ -279,6 +279,8 @@ write_destinations(struct buf *b, const struct exposition_scrape *scrape)
 static void
 write_states(struct buf *b, const struct ports_report *report)
 {
+	const char *leak = view_leak(report);
+
 	buf_printf(b,
 		"<section id=\"states\">\n<h2>%s of the pool by "
 		"state</h2>\n<table>\n"
@@ -295,9 +297,10 @@ write_states(struct buf *b, const struct ports_report *report)
 		view_write_count(b, report->sockets[USAGE_UDP][state]);
 		buf_printf(b, "</td></tr>\n");
 	}
-	buf_printf(b, "</tbody>\n</table>\n<p>");
-	view_write_leak(b, report);
-	buf_printf(b, "</p>\n</section>\n");
+	buf_printf(b, "</tbody>\n</table>\n");
+	if (leak)
+		buf_printf(b, "<p>%s</p>\n", leak);
+	buf_printf(b, "</section>\n");
 }
 
 /* 0 for none, then 1 to 4: the more, the darker. Rounded up: what is full is darkest,

@@ -465,6 +465,7 @@ write_states(struct buf *b, const struct ports_report *report,
 	const struct report_style *style)
 {
 	char data[TEXT_MAX];
+	const char *leak = view_leak(report);
 	struct buf text = buf_over(data, sizeof(data));
 
 	write_heading(b, style,
@@ -478,9 +479,10 @@ write_states(struct buf *b, const struct ports_report *report,
 		write_right(b, 10, report->sockets[USAGE_UDP][state]);
 		end_line(b, style);
 	}
-	view_write_leak(&text, report);
-	if (text.len > 0)
+	if (leak) {
+		buf_printf(&text, "%s", leak);
 		write_paragraph(b, style, &text);
+	}
 }
 
 static const char *

@@ -288,13 +288,13 @@ view_divide(const struct usage_totals *totals)
 	return parts;
 }
 
-void
-view_write_leak(struct buf *b, const struct ports_report *report)
+const char *
+view_leak(const struct ports_report *report)
 {
-	if (report->sockets[USAGE_TCP][USAGE_CLOSE_WAIT] > 0)
-		buf_printf(b,
-			"close_wait: the program does not close what the other "
-			"side has closed. Where that lasts or grows, it is a leak.");
+	if (report->sockets[USAGE_TCP][USAGE_CLOSE_WAIT] == 0)
+		return NULL;
+	return "close_wait: the program does not close what the other side has closed. "
+	       "Where that lasts or grows, it is a leak.";
 }
 
 bool

@@ -78,8 +78,8 @@ struct view_parts {
 
 struct view_parts view_divide(const struct usage_totals *totals);
 
-/* Append what sockets in close_wait are a sign of, where there are some; ASCII. */
-void view_write_leak(struct buf *b, const struct ports_report *report);
+/* What sockets in close_wait are a sign of, or NULL where there are none; ASCII. */
+const char *view_leak(const struct ports_report *report);
 
 /* Whether a character, of UTF-8, is there to control a terminal: C0, DEL and C1. */
 bool view_is_control(struct slice character);
