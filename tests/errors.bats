@@ -408,6 +408,7 @@ ends() {
 messages() {
     cat <<'MESSAGES'
 %s :: the reason of a response, and what is wrong with the options, which is said before anything is confined
+%s; see --help :: an error of usage, which ends the program before anything is confined
 %s: %s :: one of the actions below
 accept connection: %s :: table
 accept connections: process ended with status %d: started again :: by PID 1, which is not confined
@@ -429,6 +430,7 @@ make passed socket non-blocking: %s :: table
 measure network namespace %.128s: %s :: table
 measure network namespace %s: %s: ending :: table
 measure network namespace: not the one that the client connected to :: needs a socket of another namespace, which tests/netns.bats has; no error is in it
+only one of --inetd, --print and --report :: an error of usage
 prepare other addresses for each supervisor: %s: all have the same :: by PID 1
 raise descriptor limit to %zu: only %llu allowed :: table
 read %s: %s :: table
