@@ -342,7 +342,7 @@ texts() {
     variables=$(grep -oE '"(METRICS_SIDECAR|POD)_[A-Z_]+"' "$ROOT/options.c" | tr -d '"')
     "$PROGRAM" --help | sed -nE 's/^  (--[a-z.-]+).*/\1/p' >"$BATS_TEST_TMPDIR/options"
     # Options of other programs, which texts name as ours.
-    printf '%s\n' --allowed-unsafe-sysctls --collector.sysctl.include >>"$BATS_TEST_TMPDIR/options"
+    printf '%s\n' --allowed-unsafe-sysctls --collector.sysctl.include --target >>"$BATS_TEST_TMPDIR/options"
     while read -r text; do
         # In code that begins with an option, behind the program's name, and as the manual page has them.
         while read -r word; do

@@ -229,6 +229,7 @@ as_user() {
 @test "PID 1 and the supervisor: no core file, closed to others of the same user, and measured as ever" {
     require_root "it becomes an ordinary user"
     local source pid
+    copy_for_users "$PROGRAM"
     for source in sock_diag procfs; do
         as_pid1_of_user "--source=$source"
         # shellcheck disable=SC2153 # PID1 is of the helpers
@@ -247,7 +248,7 @@ as_user() {
 }
 
 as_pid1_of_user() {
-    start server ns unshare -p --fork --kill-child "$ROOT/build/tests/probe" without nothing "$PROGRAM" "$@"
+    start server ns unshare -p --fork --kill-child "$ROOT/build/tests/probe" without nothing "$COPY" "$@"
     wait_until 5 serves
     find_pid1
 }
@@ -346,6 +347,13 @@ PLANTED_PROGRAM=$ROOT/build/tests/planted
 PROBE=$ROOT/build/tests/probe
 export PLANTED_PROGRAM PROBE # of inner shells
 
+# copy_for_users FILE: where ordinary users reach it, who may not enter the directory of the sources; its name to $COPY.
+copy_for_users() {
+    COPY=$BATS_TEST_TMPDIR/${1##*/}
+    chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR"/test "${BATS_TEST_TMPDIR%/*}"
+    cp "$1" "$COPY"
+}
+
 # prepare_attacks: a directory of an ordinary user, and the memory that all of them share.
 prepare_attacks() {
     export PLANTED=$BATS_TEST_TMPDIR/shared PLANTED_IN
@@ -355,7 +363,8 @@ prepare_attacks() {
     touch "$PLANTED_IN/secret"
     chmod 666 "$PLANTED"
     chown -R 65532:65532 "$PLANTED_IN"
-    chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR"/test "${BATS_TEST_TMPDIR%/*}"
+    copy_for_users "$PLANTED_PROGRAM"
+    PLANTED_PROGRAM=$COPY
 }
 
 # neighbour ENTER...: the process that is attacked, where the attacker will be.
