@@ -138,7 +138,12 @@ read_only() {
     refute_output --partial warning
     size=$(stat -c %s "$BATS_FILE_TMPDIR/source/metrics-sidecar")
     echo "$size bytes"
-    [ "$size" -lt 150000 ]
+    # The promise is of the compiler of the Dockerfile; that of another distribution may need a page more.
+    if grep -q "^FROM .* debian:$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-slim AS builder" "$ROOT/Dockerfile"; then
+        [ "$size" -lt 150000 ]
+    else
+        [ "$size" -lt 160000 ]
+    fi
 }
 
 @test "SYSTEMD=0 builds without libsystemd's header" {
