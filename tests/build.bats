@@ -296,7 +296,7 @@ complete_words() {
     run "$PROGRAM" --source="${lines[0]}" --print
     assert_success
     # The same list as the program's.
-    run bash -c '"$1" --source=x 2>&1 | sed "s/.*not one of //; s/,//g"' bash "$PROGRAM"
+    run bash -c '"$1" --source=x 2>&1 | sed "s/.*not one of //; s/; see --help//; s/,//g"' bash "$PROGRAM"
     assert_output "$(complete_words metrics-sidecar --source = | tr '\n' ' ' | sed 's/ $//')"
     run complete_words metrics-sidecar --path.procfs = /pro
     assert_output /proc
