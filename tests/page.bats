@@ -105,7 +105,10 @@ assert_same_figures() {
     sed -i 's|</body>|<script>1</script></body>|' "$BATS_TEST_TMPDIR/page"
     sed -i "s/^Content-Length: .*/Content-Length: $(wc -c <"$BATS_TEST_TMPDIR/page")\r/" "$BATS_TEST_TMPDIR/head"
     cat "$BATS_TEST_TMPDIR/head" "$BATS_TEST_TMPDIR/page" >"$BATS_TEST_TMPDIR/answer"
-    start fake systemd-socket-activate -a --inetd -l "$BATS_TEST_TMPDIR/fake" -- cat "$BATS_TEST_TMPDIR/answer"
+    # It reads the request first: unread input at close() would turn the answer into a reset.
+    # shellcheck disable=SC2016 # for the inner shell
+    start fake systemd-socket-activate -a --inetd -l "$BATS_TEST_TMPDIR/fake" -- \
+        sh -c 'while read -r line && [ ${#line} -gt 1 ]; do :; done; cat "$1"' sh "$BATS_TEST_TMPDIR/answer"
     wait_until 5 test -S "$BATS_TEST_TMPDIR/fake"
     run "$ROOT/tests/browser/run" figures "$BATS_TEST_TMPDIR/fake"
     assert_failure 1
@@ -278,7 +281,8 @@ page_of() {
     constant() {
         sed -nE "s/^\t$1 = ([0-9]+),.*/\1/p" "$ROOT/view.h"
     }
-    [ "$(threshold LocalPortsDestinationHalfUsed)" = "$(constant VIEW_HALF_PERCENT)" ]
+    # The page says what is; what comes and goes around one half rings no alert.
+    [ "$(threshold LocalPortsDestinationHalfUsed)" = "$(($(constant VIEW_HALF_PERCENT) + 1))" ]
     [ "$(threshold LocalPortsDestinationNearlyExhausted)" = "$(constant VIEW_SHORT_PERCENT)" ]
     [ "$(threshold LocalPortsPoolMostlyUsed)" = "$(constant VIEW_POOL_PERCENT)" ]
     [ "$(threshold LocalPortsPoolNearlyExhausted)" = "$(constant VIEW_POOL_SHORT_PERCENT)" ]
