@@ -819,11 +819,12 @@ WANTED
 
 # at_least VALUE NAME [LABELS]: so much, by each source; and not more than there are.
 at_least() {
-    local text value
-    for text in "$BY_SOCK_DIAG" "$BY_PROCFS"; do
-        value=$(metric "$text" "${@:2}")
-        [ "$value" -ge "$1" ] || fail "$2{${3:-}} is $value, held are $1"
-        [ "$value" -le 1000 ] || fail "$2{${3:-}} is $value, of 1000"
+    local source text value
+    for source in SOCK_DIAG PROCFS; do
+        text=BY_$source
+        value=$(metric "${!text}" "${@:2}")
+        [ "$value" -ge "$1" ] || fail "$2{${3:-}} is $value by $source, held are $1"
+        [ "$value" -le 1000 ] || fail "$2{${3:-}} is $value by $source, of 1000"
     done
 }
 
