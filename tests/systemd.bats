@@ -91,13 +91,15 @@ LANDLOCK="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 
 # boot: systemd as process 1, in the namespace that NS_PID holds.
 boot() {
-    local scope=()
+    local scope=() legacy=()
+    # systemd 256 and 257 start with groups of version 1 where they are told to.
+    [ -e /sys/fs/cgroup/cgroup.procs ] || legacy=(SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1)
     # With version 2 alone, a manager has to hand the groups over.
     [ ! -e /sys/fs/cgroup/cgroup.procs ] || [ ! -d /run/systemd/system ] ||
         scope=(systemd-run --quiet --scope -p Delegate=yes)
     start machine in_own_groups "${scope[@]}" systemd-nspawn --quiet --register=no --keep-unit --directory="$MACHINE" \
         --network-namespace-path="/proc/$NS_PID/ns/net" --capability=all --system-call-filter="bpf $LANDLOCK" --console=pipe \
-        --hostname=test-pod --boot
+        --hostname=test-pod --boot "${legacy[@]}"
     NSPAWN_PID=$STARTED_PID
     wait_until 20 is_booted || { cat "$BATS_TEST_TMPDIR/machine.err" >&2; return 1; }
 }
