@@ -107,7 +107,7 @@ pods_instead_of_kubernetes() {
     tested=$("$PROMETHEUS" --version 2>&1 | sed -nE 's/^prometheus, version ([0-9]+\.[0-9]+)\..*/\1/p')
     grafana=$(jq -r '.dependencies["@grafana/schema"]' "$ROOT/deploy/check/package.json")
     [ -n "$tested" ]
-    grep -qF "Prometheus $tested, " "$ROOT/README.md"
+    grep -q "Rules and scraping are tested with .*\b${tested/./[.]} of Debian" "$ROOT/README.md"
     grep -qF "Grafana ${grafana%.*} publishes" "$ROOT/README.md"
 }
 
