@@ -263,10 +263,11 @@ make_time_waits() {
     for timestamps in 1 0; do
         for reuse in 0 1 2; do
             new_namespace "40000 40009"
-            ns_sysctl tcp_tw_reuse "$reuse"
             ns_sysctl tcp_timestamps "$timestamps"
             set_delay 10
             make_time_waits
+            # Not before: one that is made could take the port of an older one.
+            ns_sysctl tcp_tw_reuse "$reuse"
             # How many of those to loopback, and of the others, are in the way.
             loopback=1 other=1
             [ "$timestamps$reuse" != 11 ] || loopback=0 other=0

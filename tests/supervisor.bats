@@ -936,6 +936,13 @@ crash_with_two_waiting() {
     [ "$(outcome_when_unstuck refused)" = 2 ]
 }
 
+@test "more descriptors left open by the launcher than are listed: that is said, and it serves" {
+    # shellcheck disable=SC2016 # for the inner shell
+    SERVER=bash start_server -c 'for ((i = 20; i < 320; i++)); do eval "exec $i</dev/null"; done; exec "$@"' bash "$PROGRAM"
+    server_log | grep -q '^metrics-sidecar: list inherited descriptors: more than [0-9]*: the others are closed'
+    serves
+}
+
 # How many descriptors of a process are its log.
 logs_of() {
     readlink "/proc/$1"/fd/* | grep -c '/server\.err$'
