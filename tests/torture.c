@@ -245,6 +245,8 @@ static const struct {
 	{ EAGAIN, "write response: Operation timed out" },
 	{ EINTR, "write response: Operation timed out" },
 	{ ENOMEM, "Out of memory" },
+	/* musl's mmap() takes it for that where no file is mapped. */
+	{ EPERM, "allocate connection table: Out of memory" },
 	{ EMFILE, "No file descriptors available" },
 	{ ENFILE, "Too many open files in system" },
 	{ EIO, "I/O error" },
