@@ -75,7 +75,7 @@ take_mode(struct options *options, const struct spec *spec, const char *value,
 	struct buf *reason)
 {
 	(void)value;
-	/* Whoever asks for help or the version gets it, whatever else is there. */
+	/* --help and --version win over every other mode. */
 	if (options->mode >= OPTIONS_MODE_HELP)
 		return 0;
 	if (options->mode != OPTIONS_MODE_FIND_OUT && options->mode != spec->max &&
@@ -241,7 +241,7 @@ static const struct spec specs[] = {
 	  NUMBER(max_processes), .min = 1, .max = SUPERVISOR_PROCESSES_MAX,
 	  .help = "answer at most N at a time, 1 to 64 (8)" },
 	{ "bearer-token-file", "FILE", "METRICS_SIDECAR_BEARER_TOKEN_FILE",
-	  .take = take_token_file, .help = "answer who shows the token in it (none)" },
+	  .take = take_token_file, .help = "require the token in this file (none)" },
 	{ "netns-file", "FILE", "METRICS_SIDECAR_NETNS_FILE", PATH(netns_file),
 	  .help = "measure while in this network namespace (none)" },
 	{ "timeout", "SECONDS", "METRICS_SIDECAR_TIMEOUT",

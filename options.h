@@ -25,7 +25,7 @@ enum options_mode {
 	OPTIONS_MODE_INETD,
 	OPTIONS_MODE_PRINT,
 	OPTIONS_MODE_REPORT,
-	OPTIONS_MODE_HELP, /* from here on: whatever else is asked for */
+	OPTIONS_MODE_HELP, /* this mode and later ones win over the others */
 	OPTIONS_MODE_VERSION,
 };
 

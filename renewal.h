@@ -21,8 +21,7 @@
 
 /* What a supervisor has of PID 1. */
 struct renewal {
-	/* NULL: an end of the supervisor is the start of another one; or why it is not.
-	 */
+	/* Why the end of a supervisor starts no other one; NULL if it does. */
 	const char *error;
 	int memory_fd;
 	struct handover handover;

@@ -1239,7 +1239,7 @@ work(struct supervisor *s, struct supervisor_child *ret_child)
 	return s->renew_at_ms == 0 && start_processes(s, ret_child);
 }
 
-/* A mapping, which a process for a request can give back, or NULL when told to stop. */
+/* A mapping of its own, so that a child can unmap it. NULL when told to stop. */
 static struct supervisor *
 allocate(void)
 {
@@ -1273,8 +1273,9 @@ supervisor_run(const struct supervisor_config *config, struct supervisor_child *
 			return SUPERVISOR_RENEW;
 		}
 		if (work(s, ret_child)) {
-			/* With it goes all that is known of other clients. */
-			munmap(s, sizeof(*s));
+			/* It holds the requests and addresses of other clients. */
+			if (munmap(s, sizeof(*s)) < 0)
+				explicit_bzero(s, sizeof(*s));
 			return 1;
 		}
 	}

@@ -357,14 +357,7 @@ stops() {
 }
 
 crashes() {
-    local i child
-    for i in 1 2 3; do
-        start_client "client$i"
-        wait_until 5 has_children 1
-        child=$(children)
-        kill -SEGV "$child"
-        wait_until 5 is_gone "$child"
-    done
+    crash_three
 }
 
 # How it goes on.

@@ -163,7 +163,7 @@ kernel_setsockopt(
 	return 0;
 }
 
-/* Those who run the target close files of their own. */
+/* libFuzzer closes files of its own. */
 int
 kernel_close(int fd)
 {

@@ -171,6 +171,18 @@ has_children() {
     [ "$(children | wc -l)" -eq "$1" ]
 }
 
+# crash_three: three processes of a server whose scans are stuck crash, one after the other.
+crash_three() {
+    local i child
+    for i in 1 2 3; do
+        start_client "client$i"
+        wait_until 5 has_children 1
+        child=$(children)
+        kill -SEGV "$child"
+        wait_until 5 is_gone "$child"
+    done
+}
+
 # start_stuck_scan [ARGUMENT...]: the server with one process that waits for such a table.
 start_stuck_scan() {
     make_stuck_procfs

@@ -1128,14 +1128,7 @@ outcome_when_unstuck() {
 @test "three crashes without PID 1: said that addresses stay the same" {
     make_stuck_procfs
     start_server --path.procfs="$STUCK" --max-processes=1
-    local i child
-    for i in 1 2 3; do
-        start_client "client$i"
-        wait_until 5 has_children 1
-        child=$(children)
-        kill -SEGV "$child"
-        wait_until 5 is_gone "$child"
-    done
+    crash_three
     wait_until 5 grep -q 'start supervisor with new addresses: not the child of our PID 1' "$BATS_TEST_TMPDIR/server.err"
     is_gone "$SERVER_PID" && fail "it has ended"
     unstick_procfs
